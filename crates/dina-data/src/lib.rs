@@ -1,0 +1,7 @@
+//! Recordings of neural responses to images, from files or from a simulated visual cortex.
+
+mod error;
+mod recording;
+
+pub use error::{Error, Result};
+pub use recording::{Categories, Images, Recording};
