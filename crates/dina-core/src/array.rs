@@ -65,10 +65,7 @@ mod tensor {
 
         #[test]
         fn a_transposed_slice_is_seen_without_a_copy() {
-            let tensor = Tensor::arange(0f32, 24., &Device::Cpu)
-                .unwrap()
-                .reshape((2, 3, 4))
-                .unwrap();
+            let tensor = Tensor::arange(0f32, 24., &Device::Cpu).unwrap().reshape((2, 3, 4)).unwrap();
             let part = tensor.narrow(1, 1, 2).unwrap().transpose(0, 2).unwrap();
             assert_eq!(ArrayLike::shape(&part), [4, 2, 2]);
             part.with_view(|view| {

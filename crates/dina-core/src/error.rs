@@ -48,11 +48,7 @@ impl Error {
         expected: impl std::fmt::Debug,
         found: impl std::fmt::Debug,
     ) -> Self {
-        Self::Shape {
-            what: what.into(),
-            expected: format!("{expected:?}"),
-            found: format!("{found:?}"),
-        }
+        Self::Shape { what: what.into(), expected: format!("{expected:?}"), found: format!("{found:?}") }
     }
 
     /// A [`Error::Value`] from anything that prints.
@@ -61,11 +57,7 @@ impl Error {
         expected: impl Into<String>,
         found: impl std::fmt::Display,
     ) -> Self {
-        Self::Value {
-            what: what.into(),
-            expected: expected.into(),
-            found: found.to_string(),
-        }
+        Self::Value { what: what.into(), expected: expected.into(), found: found.to_string() }
     }
 }
 

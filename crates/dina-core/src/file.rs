@@ -20,10 +20,7 @@ pub fn write_atomic(
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
     let path = path.as_ref();
-    write_then_rename(path, write).map_err(|source| Error::Io {
-        path: path.to_path_buf(),
-        source,
-    })
+    write_then_rename(path, write).map_err(|source| Error::Io { path: path.to_path_buf(), source })
 }
 
 fn write_then_rename(
@@ -46,10 +43,7 @@ fn write_then_rename(
     let written = (|| {
         let mut writer = BufWriter::new(File::create(&temporary)?);
         write(&mut writer)?;
-        writer
-            .into_inner()
-            .map_err(|e| e.into_error())?
-            .sync_all()?;
+        writer.into_inner().map_err(|e| e.into_error())?.sync_all()?;
         std::fs::rename(&temporary, path)
     })();
     if written.is_err() {

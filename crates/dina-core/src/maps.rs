@@ -47,10 +47,8 @@ impl FeatureMaps {
     /// When there is no level, a name occurs twice, a tensor is not four-dimensional, or the
     /// batches differ.
     pub fn new<N: Into<String>>(levels: impl IntoIterator<Item = (N, Tensor)>) -> Result<Self> {
-        let levels: Vec<(String, Tensor)> = levels
-            .into_iter()
-            .map(|(name, map)| (name.into(), map))
-            .collect();
+        let levels: Vec<(String, Tensor)> =
+            levels.into_iter().map(|(name, map)| (name.into(), map)).collect();
         let Some((_, first)) = levels.first() else {
             return Err(Error::Level("at least one level is needed".into()));
         };
@@ -93,13 +91,10 @@ impl FeatureMaps {
     /// # Errors
     /// When there is no level of this name; the message lists those there are.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
-        self.levels
-            .iter()
-            .find_map(|(level, map)| (level == name).then_some(map))
-            .ok_or_else(|| {
-                let names: Vec<&str> = self.iter().map(|(name, _)| name).collect();
-                Error::Level(format!("no level `{name}`; there are {names:?}"))
-            })
+        self.levels.iter().find_map(|(level, map)| (level == name).then_some(map)).ok_or_else(|| {
+            let names: Vec<&str> = self.iter().map(|(name, _)| name).collect();
+            Error::Level(format!("no level `{name}`; there are {names:?}"))
+        })
     }
 
     /// Name and shape of every level.
@@ -126,12 +121,7 @@ impl FeatureMaps {
                 "the two towers must return the same levels; one returns {ours:?}, the other {theirs:?}"
             )));
         }
-        Ok(self
-            .levels
-            .iter()
-            .zip(&other.levels)
-            .map(|((name, a), (_, b))| (name.as_str(), a, b))
-            .collect())
+        Ok(self.levels.iter().zip(&other.levels).map(|((name, a), (_, b))| (name.as_str(), a, b)).collect())
     }
 
     /// Stacks the batches of several map sets, in order.
@@ -158,9 +148,7 @@ impl FeatureMaps {
     /// The same values, cut off from the graph that made them.
     pub fn detach(&self) -> Self {
         let levels = self.levels.iter();
-        Self {
-            levels: levels.map(|(n, map)| (n.clone(), map.detach())).collect(),
-        }
+        Self { levels: levels.map(|(n, map)| (n.clone(), map.detach())).collect() }
     }
 }
 
@@ -176,15 +164,12 @@ mod tests {
 
     #[test]
     fn levels_are_found_by_name_and_refused_when_they_disagree() {
-        let maps =
-            FeatureMaps::new([("a", zeros(&[2, 3, 4, 5])), ("b", zeros(&[2, 1, 2, 2]))]).unwrap();
+        let maps = FeatureMaps::new([("a", zeros(&[2, 3, 4, 5])), ("b", zeros(&[2, 1, 2, 2]))]).unwrap();
         assert_eq!(maps.batch(), 2);
         assert_eq!(maps.get("b").unwrap().dims(), [2, 1, 2, 2]);
         assert!(maps.get("c").unwrap_err().to_string().contains("\"a\""));
         assert!(FeatureMaps::new([("a", zeros(&[2, 3, 4]))]).is_err());
-        assert!(
-            FeatureMaps::new([("a", zeros(&[2, 3, 4, 1])), ("b", zeros(&[3, 3, 4, 1]))]).is_err()
-        );
+        assert!(FeatureMaps::new([("a", zeros(&[2, 3, 4, 1])), ("b", zeros(&[3, 3, 4, 1]))]).is_err());
         assert!(FeatureMaps::new(Vec::<(String, Tensor)>::new()).is_err());
     }
 

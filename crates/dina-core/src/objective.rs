@@ -32,11 +32,7 @@ impl LossTerms {
         }
         for (name, term) in &terms {
             if term.rank() != 0 {
-                return Err(Error::shape(
-                    format!("loss term `{name}`"),
-                    "[]",
-                    term.dims(),
-                ));
+                return Err(Error::shape(format!("loss term `{name}`"), "[]", term.dims()));
             }
         }
         Ok(Self(terms))
@@ -66,12 +62,7 @@ pub trait Objective: Send + Sync {
     ///
     /// # Errors
     /// When maps and targets disagree, or something that the objective needs is missing.
-    fn loss(
-        &self,
-        image: &FeatureMaps,
-        neural: &FeatureMaps,
-        targets: &Targets,
-    ) -> Result<LossTerms>;
+    fn loss(&self, image: &FeatureMaps, neural: &FeatureMaps, targets: &Targets) -> Result<LossTerms>;
 
     /// Parameters of the objective itself, such as the temperature.
     fn parameters(&self) -> Vec<Parameter> {

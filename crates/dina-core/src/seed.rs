@@ -76,10 +76,7 @@ impl Stream {
     /// The state to store; [`Stream::from_state`] goes on from exactly here.
     pub fn state(&self) -> StreamState {
         let position = self.0.get_word_pos();
-        StreamState {
-            seed: self.0.get_seed(),
-            position: [position as u64, (position >> 64) as u64],
-        }
+        StreamState { seed: self.0.get_seed(), position: [position as u64, (position >> 64) as u64] }
     }
 
     /// The stream that [`Stream::state`] described.
@@ -99,10 +96,7 @@ mod tests {
     #[test]
     fn streams_of_one_seed_differ_by_name_and_index() {
         let seed = Seed::new(1);
-        let mut values: Vec<u64> = ["a", "b"]
-            .iter()
-            .map(|name| seed.stream(name).next_u64())
-            .collect();
+        let mut values: Vec<u64> = ["a", "b"].iter().map(|name| seed.stream(name).next_u64()).collect();
         values.extend((0..2).map(|i| seed.index(i).stream("a").next_u64()));
         values.push(Seed::new(2).stream("a").next_u64());
         let mut unique = values.clone();
@@ -114,10 +108,7 @@ mod tests {
     /// A fixed value: a change of it would silently change every published result.
     #[test]
     fn the_first_word_never_changes() {
-        assert_eq!(
-            Seed::new(0).stream("weights").next_u64(),
-            11_636_979_585_586_075_069
-        );
+        assert_eq!(Seed::new(0).stream("weights").next_u64(), 11_636_979_585_586_075_069);
     }
 
     #[test]

@@ -37,12 +37,7 @@ pub struct Parameter {
 impl Parameter {
     /// A parameter that decays and learns at the full rate.
     pub fn new(name: impl Into<String>, var: Var) -> Self {
-        Self {
-            name: name.into(),
-            var,
-            decay: true,
-            rate: 1.,
-        }
+        Self { name: name.into(), var, decay: true, rate: 1. }
     }
 
     /// The same without weight decay.

@@ -1,0 +1,17 @@
+//! The two towers of DINA: one maps images, the other the responses of a population of neurons, onto
+//! the same feature maps.
+//!
+//! - [`ImageTower`]: Gabor energy model, divisive normalisation, a local and a global stream.
+//! - [`Factorised`], [`Dense`], [`Mlp`]: three ways of reading responses into maps.
+//! - [`ops`]: the operations they are made of, with hand-written, checked backward passes.
+//! - [`init`]: random weights from our own streams.
+
+#[cfg(test)]
+mod check;
+mod image;
+pub mod init;
+mod neural;
+pub mod ops;
+
+pub use image::{GaborConfig, ImageTower, ImageTowerConfig, LEVEL};
+pub use neural::{Dense, Factorised, Mlp, NeuralTowerConfig, ReadInKind};

@@ -1,0 +1,72 @@
+//! Neural towers: from the responses of a population to maps.
+
+mod dense;
+mod factorised;
+
+use candle_core::Tensor;
+use dina_core::{Error, MapSpec, Mode, Result};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+pub use self::dense::{Dense, Mlp};
+pub use self::factorised::Factorised;
+
+/// What every neural tower needs to know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NeuralTowerConfig {
+    /// Number of neurons.
+    pub neurons: usize,
+    /// How the responses are read into the map.
+    pub read_in: ReadInKind,
+    /// Probability with which a neuron is silenced in a training batch.
+    pub dropout: f64,
+}
+
+/// How responses are read into the map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum ReadInKind {
+    /// `rank` pairs of a spatial mask and a channel vector per neuron.
+    Factorised {
+        /// Number of pairs.
+        rank: usize,
+    },
+    /// A weight per neuron, channel and position.
+    Dense,
+    /// One hidden layer.
+    Mlp {
+        /// Hidden units.
+        hidden: usize,
+    },
+}
+
+/// Refuses responses of another shape and silences random neurons while training.
+fn responses(input: &Tensor, neurons: usize, dropout: f64, mode: Mode<'_>) -> Result<Tensor> {
+    let &[batch, found] = input.dims() else {
+        return Err(Error::shape("responses", format!("[batch, {neurons}]"), input.dims()));
+    };
+    if found != neurons {
+        return Err(Error::shape("responses", format!("[batch, {neurons}]"), input.dims()));
+    }
+    let Mode::Train(stream) = mode else { return Ok(input.clone()) };
+    if dropout == 0. {
+        return Ok(input.clone());
+    }
+    // What stays is scaled up, so that the expected map is the same in training and evaluation.
+    let keep = 1. - dropout;
+    let mask: Vec<f32> = (0..batch * neurons)
+        .map(|_| if stream.random::<f64>() < keep { (1. / keep) as f32 } else { 0. })
+        .collect();
+    let mask = Tensor::from_vec(mask, (batch, neurons), input.device())?.to_dtype(input.dtype())?;
+    Ok((input * mask)?)
+}
+
+fn check(neurons: usize, level: &MapSpec, dropout: f64) -> Result<()> {
+    if neurons == 0 || level.is_empty() {
+        return Err(Error::value("neural tower sizes", "all at least 1", format!("{neurons} neurons, {level:?}")));
+    }
+    if !(0. ..1.).contains(&dropout) {
+        return Err(Error::value("dropout", "in [0, 1)", dropout));
+    }
+    Ok(())
+}

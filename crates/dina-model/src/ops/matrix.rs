@@ -1,0 +1,82 @@
+//! A safe face on the `gemm` crate: strided views that are checked against their slices.
+
+use super::Real;
+
+/// A matrix inside a slice: `data[row * row_stride + column * column_stride]`.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a, T> {
+    data: &'a [T],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a, T> Matrix<'a, T> {
+    /// Rows one after the other.
+    pub(super) fn new(data: &'a [T], rows: usize, columns: usize) -> Self {
+        assert!(data.len() >= rows * columns, "matrix larger than its slice");
+        Self { data, rows, columns, row_stride: columns, column_stride: 1 }
+    }
+
+    /// The transpose, without moving anything.
+    pub(super) fn t(self) -> Self {
+        Self {
+            data: self.data,
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+        }
+    }
+}
+
+/// `c = a b`, or `c += a b` with `accumulate`; `c` is row-major `a.rows x b.columns`.
+pub(super) fn product<T: Real>(a: Matrix<T>, b: Matrix<T>, c: &mut [T], accumulate: bool, threads: bool) {
+    assert_eq!(a.columns, b.rows, "inner dimensions of a matrix product");
+    assert!(c.len() >= a.rows * b.columns, "result larger than its slice");
+    if a.rows == 0 || b.columns == 0 {
+        return;
+    }
+    let parallelism = if threads { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
+    // SAFETY: `Matrix::new` checked that rows x columns elements lie in each slice and `t` only
+    // swaps strides; `c` was checked above and is borrowed exclusively.
+    unsafe {
+        gemm::gemm(
+            a.rows,
+            b.columns,
+            a.columns,
+            c.as_mut_ptr(),
+            1,
+            b.columns as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            T::one(),
+            T::one(),
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposed_products_match_by_hand() {
+        let a = [1., 2., 3., 4., 5., 6.]; // 2 x 3
+        let mut c = [1.; 9];
+        product(Matrix::new(&a, 2, 3).t(), Matrix::new(&a, 2, 3), &mut c, true, false);
+        assert_eq!(c, [18., 23., 28., 23., 30., 37., 28., 37., 46.]);
+        product(Matrix::new(&a, 2, 3), Matrix::new(&a, 2, 3).t(), &mut c, false, false);
+        assert_eq!(c[..4], [14., 32., 32., 77.]);
+    }
+}
