@@ -28,6 +28,8 @@ mod maps;
 mod objective;
 mod seed;
 #[cfg(feature = "candle")]
+mod tensor_file;
+#[cfg(feature = "candle")]
 mod tower;
 
 pub use array::ArrayLike;
@@ -37,6 +39,8 @@ pub use file::{ContentHash, write_atomic};
 pub use maps::{FeatureMaps, MapSpec};
 #[cfg(feature = "candle")]
 pub use objective::{LossTerms, Objective, Targets};
-pub use seed::{Seed, Stream, StreamState};
+pub use seed::{Seed, Stream};
+#[cfg(feature = "candle")]
+pub use tensor_file::TensorFile;
 #[cfg(feature = "candle")]
 pub use tower::{Mode, Parameter, Tower};

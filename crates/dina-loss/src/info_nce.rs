@@ -106,7 +106,9 @@ fn one_side(logits: &Tensor, queries: &[u32], candidates: &[u32]) -> Result<Tens
     // Far below any logit, and finite: an infinite one would give 0 x infinity on the way back.
     let penalty: Vec<f32> = rows
         .iter()
-        .flat_map(|&row| candidates.iter().map(move |&c| if positive(queries[row as usize], c) { 0. } else { -1e4 }))
+        .flat_map(|&row| {
+            candidates.iter().map(move |&c| if positive(queries[row as usize], c) { 0. } else { -1e4 })
+        })
         .collect();
     let penalty = Tensor::from_vec(penalty, (rows.len(), candidates.len()), logits.device())?;
     let logits = if rows.len() == queries.len() {

@@ -164,7 +164,13 @@ impl CustomOp2 for GroupedCosine {
         "grouped_cosine"
     }
 
-    fn cpu_fwd(&self, b: &CpuStorage, bl: &Layout, a: &CpuStorage, al: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        b: &CpuStorage,
+        bl: &Layout,
+        a: &CpuStorage,
+        al: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (trials, columns) = bl.shape().dims2()?;
         let (images, others) = al.shape().dims2()?;
         if columns != others || columns % self.groups != 0 {
@@ -191,7 +197,13 @@ impl CustomOp2 for GroupedCosine {
         }
     }
 
-    fn bwd(&self, b: &Tensor, a: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        b: &Tensor,
+        a: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gradient = (gradient * (1. / self.groups as f64))?;
         let (b_unit, b_inverse) = self.unit(b)?;
         let (a_unit, a_inverse) = self.unit(a)?;
@@ -225,9 +237,8 @@ pub(crate) mod tests {
         let (b, a) = (maps("b", &[3, 4, 2, 3]), maps("a", &[5, 4, 2, 3]));
         let flat = cosine_logits(&b, &a, Similarity::Flat).unwrap().to_vec2::<f64>().unwrap();
         let channels = cosine_logits(&b, &a, Similarity::PerChannel).unwrap().to_vec2::<f64>().unwrap();
-        let rows = |maps: &FeatureMaps| {
-            maps.get("v1").unwrap().flatten_from(1).unwrap().to_vec2::<f64>().unwrap()
-        };
+        let rows =
+            |maps: &FeatureMaps| maps.get("v1").unwrap().flatten_from(1).unwrap().to_vec2::<f64>().unwrap();
         let cosine = |x: &[f64], y: &[f64]| {
             let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
             dot(x, y) / (dot(x, x) * dot(y, y)).sqrt()

@@ -12,6 +12,8 @@ mod image;
 pub mod init;
 mod neural;
 pub mod ops;
+mod warm_start;
 
 pub use image::{GaborConfig, ImageTower, ImageTowerConfig, LEVEL};
 pub use neural::{Dense, Factorised, Mlp, NeuralTowerConfig, ReadInKind};
+pub use warm_start::{WarmStart, WarmStartData, warm_start};

@@ -74,7 +74,13 @@ pub(super) struct GaborBank {
 }
 
 impl GaborBank {
-    pub(super) fn new(config: &GaborConfig, height: usize, width: usize, dtype: DType, device: &Device) -> Result<Self> {
+    pub(super) fn new(
+        config: &GaborConfig,
+        height: usize,
+        width: usize,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
         config.check()?;
         let scales = config.dilations.len();
         let orientation: Vec<f64> = (0..config.pairs())
@@ -166,7 +172,13 @@ impl GaborBank {
 
 /// Gaussian blur before sampling every `dilation`-th pixel, as matrices for rows and columns. At the
 /// borders the weights are renormalised, so that a constant image stays constant.
-fn blur(dilation: usize, height: usize, width: usize, dtype: DType, device: &Device) -> Result<Option<[Tensor; 2]>> {
+fn blur(
+    dilation: usize,
+    height: usize,
+    width: usize,
+    dtype: DType,
+    device: &Device,
+) -> Result<Option<[Tensor; 2]>> {
     if dilation == 1 {
         return Ok(None);
     }

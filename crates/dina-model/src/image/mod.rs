@@ -6,8 +6,8 @@ use candle_core::{D, DType, Device, Tensor, Var};
 use dina_core::{Error, FeatureMaps, MapSpec, Mode, Parameter, Result, Seed, Tower};
 use serde::{Deserialize, Serialize};
 
-pub use self::gabor::GaborConfig;
 use self::gabor::GaborBank;
+pub use self::gabor::GaborConfig;
 use crate::init::normal;
 use crate::ops::{Convolution, convolve, energy_features, normalized_mix};
 
@@ -132,7 +132,8 @@ impl Tower for ImageTower {
         self.expect_images(images)?;
         let filtered = self.bank.forward(images)?;
         let z = normalized_mix(&filtered, &softplus(&self.pool)?, &self.mixing)?;
-        let hidden = convolve(&z, &self.local_in, &Convolution::dense())?.broadcast_add(&self.local_bias)?.relu()?;
+        let hidden =
+            convolve(&z, &self.local_in, &Convolution::dense())?.broadcast_add(&self.local_bias)?.relu()?;
         let local = (&z + convolve(&hidden, &self.local_out, &Convolution::dense())?)?;
         let context = z.flatten_from(2)?.mean(D::Minus1)?;
         let per_channel = |weights: &Var| -> Result<Tensor> {

@@ -21,7 +21,14 @@ impl Factorised {
     ///
     /// # Errors
     /// When a size is zero or the dropout is not in `[0, 1)`.
-    pub fn new(neurons: usize, rank: usize, level: MapSpec, dropout: f64, seed: Seed, device: &Device) -> Result<Self> {
+    pub fn new(
+        neurons: usize,
+        rank: usize,
+        level: MapSpec,
+        dropout: f64,
+        seed: Seed,
+        device: &Device,
+    ) -> Result<Self> {
         Self::with_dtype(neurons, rank, level, dropout, seed, DType::F32, device)
     }
 

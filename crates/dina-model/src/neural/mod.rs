@@ -63,7 +63,11 @@ fn responses(input: &Tensor, neurons: usize, dropout: f64, mode: Mode<'_>) -> Re
 
 fn check(neurons: usize, level: &MapSpec, dropout: f64) -> Result<()> {
     if neurons == 0 || level.is_empty() {
-        return Err(Error::value("neural tower sizes", "all at least 1", format!("{neurons} neurons, {level:?}")));
+        return Err(Error::value(
+            "neural tower sizes",
+            "all at least 1",
+            format!("{neurons} neurons, {level:?}"),
+        ));
     }
     if !(0. ..1.).contains(&dropout) {
         return Err(Error::value("dropout", "in [0, 1)", dropout));

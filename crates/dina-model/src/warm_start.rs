@@ -1,0 +1,355 @@
+//! Closed-form weights to start contrastive training from.
+//!
+//! Random read-ins have to find every neuron's place and feature through the contrast alone, from a few
+//! thousand trials. Regression finds most of it in seconds. On the training view:
+//!
+//! 1. Mixing: the `channels` leading directions of the cross-covariance between the tower's normalised
+//!    simple and complex channels and the responses, over neurons and positions; each channel is centred and
+//!    scaled to unit variance.
+//! 2. Encoding: kernel ridge from the resulting maps to every neuron, one penalty for all, chosen by its
+//!    exact leave-one-image-out error.
+//! 3. Read-in: a neuron votes for the maps that predict it, `S^-1 W` with the encoding weights `W` and the shrunk
+//!    covariance `S` of single-trial residuals (the linear discriminant for Gaussian noise), cut to the rank of
+//!    the factorised tower by one singular value decomposition per neuron.
+
+use candle_core::{DType, Device, Tensor};
+use dina_core::{Error, Result};
+use faer::{Mat, MatRef, Side};
+use rayon::prelude::*;
+
+use crate::{Factorised, ImageTower};
+
+/// Ridge penalties relative to the mean eigenvalue of the kernel.
+const PENALTIES: [f32; 13] = [0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 30., 100.];
+
+/// Off-diagonal residual covariance is shrunk by this factor towards none.
+const SHRINKAGE: f32 = 0.3;
+
+/// Residual covariance is used in full up to this many neurons, and its diagonal beyond: the solve
+/// grows with their cube.
+const FULL_COVARIANCE: usize = 4000;
+
+/// What [`warm_start`] found.
+#[derive(Debug, Clone)]
+pub struct WarmStart {
+    /// The chosen penalty, relative to the mean eigenvalue of the kernel.
+    pub penalty: f64,
+    /// Leave-one-image-out explained variance of every neuron's mean response.
+    pub explained: Vec<f64>,
+}
+
+/// The training view, as [`warm_start`] needs it.
+#[derive(Debug, Clone, Copy)]
+pub struct WarmStartData<'a> {
+    /// `[images, 1, height, width]`.
+    pub images: &'a Tensor,
+    /// `[trials, neurons]`, preprocessed.
+    pub responses: &'a Tensor,
+    /// `trials[image]`: rows of `responses`, at least one each.
+    pub trials: &'a [Vec<usize>],
+}
+
+/// Sets the mixing matrix and centre of the image tower and the factors of the neural tower.
+///
+/// # Errors
+/// When shapes disagree, there are fewer than three images, or a decomposition does not converge.
+pub fn warm_start(image: &ImageTower, neural: &Factorised, data: WarmStartData<'_>) -> Result<WarmStart> {
+    let count = data.images.dim(0)?;
+    if data.trials.len() != count || count < 3 {
+        return Err(Error::shape("trials of the training images", [count.max(3)], [data.trials.len()]));
+    }
+    let responses = data.responses.to_device(&Device::Cpu)?;
+    let means = mean_responses(&responses, data.trials)?;
+    let maps = set_mixing(image, data.images, &means)?;
+    let encoding = Encoding::fit(&maps, &means)?;
+    let votes = votes(&encoding, &responses, data.trials)?;
+    set_factors(neural, &votes, &maps, &responses)?;
+    Ok(WarmStart { penalty: f64::from(encoding.penalty), explained: encoding.explained })
+}
+
+/// Mean response to every image, centred over images: `[images, neurons]`.
+fn mean_responses(responses: &Tensor, trials: &[Vec<usize>]) -> Result<Tensor> {
+    let (rows, _) = responses.dims2()?;
+    let mut weights = vec![0f32; trials.len() * rows];
+    for (image, trials) in trials.iter().enumerate() {
+        for &row in trials {
+            if row >= rows {
+                return Err(Error::value("trial", format!("below {rows}"), row));
+            }
+            weights[image * rows + row] = 1. / trials.len() as f32;
+        }
+    }
+    let means = Tensor::from_vec(weights, (trials.len(), rows), &Device::Cpu)?.matmul(responses)?;
+    Ok(means.broadcast_sub(&means.mean_keepdim(0)?)?)
+}
+
+/// Chooses mixing and centre; returns the resulting centred maps `[images, channels, positions]`.
+fn set_mixing(image: &ImageTower, images: &Tensor, means: &Tensor) -> Result<Tensor> {
+    let x = features(image, images)?;
+    let (count, channels, positions) = x.dims3()?;
+    let center = x.mean_keepdim(0)?;
+    let x = x.broadcast_sub(&center)?;
+    let scale = (x.sqr()?.mean((0, 2))? + 1e-12)?.sqrt()?.recip()?; // [features]
+    let x = x.broadcast_mul(&scale.reshape((1, channels, 1))?)?;
+    let flat = x.reshape((count, channels * positions))?;
+    let mut gram = Tensor::zeros((channels, channels), DType::F32, &Device::Cpu)?;
+    let neurons = means.dim(1)?;
+    for first in (0..neurons).step_by(512) {
+        let block = means.narrow(1, first, 512.min(neurons - first))?;
+        let covariance = block.t()?.matmul(&flat)?.reshape((block.dim(1)?, channels, positions))?;
+        let wide = covariance.transpose(0, 1)?.contiguous()?.flatten_from(1)?;
+        gram = (gram + wide.matmul(&wide.t()?)?)?;
+    }
+    let directions = leading_directions(&gram, image.mixing().dim(0)?)?; // [outputs, features]
+    let maps = directions.broadcast_matmul(&x)?;
+    let spread = (maps.sqr()?.mean((0, 2))? + 1e-12)?.sqrt()?.recip()?; // [outputs]
+    let outputs = spread.dim(0)?;
+    let maps = maps.broadcast_mul(&spread.reshape((1, outputs, 1))?)?;
+    let mixing = directions.broadcast_mul(&spread.unsqueeze(1)?)?.broadcast_mul(&scale.unsqueeze(0)?)?;
+    let center = mixing.matmul(&center.squeeze(0)?)?.reshape(image.center().shape())?;
+    let put = |var: &candle_core::Var, tensor: &Tensor| -> Result<()> {
+        Ok(var.set(&tensor.to_device(var.device())?.to_dtype(var.dtype())?)?)
+    };
+    put(image.mixing(), &mixing)?;
+    put(image.center(), &center)?;
+    Ok(maps)
+}
+
+/// The tower's normalised channels `[images, features, positions]`, a few images at a time.
+fn features(image: &ImageTower, images: &Tensor) -> Result<Tensor> {
+    let count = images.dim(0)?;
+    let parts = (0..count)
+        .step_by(128)
+        .map(|first| {
+            let part = images.narrow(0, first, 128.min(count - first))?;
+            Ok(image.features(&part)?.flatten_from(2)?.detach().to_device(&Device::Cpu)?)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&parts, 0)?)
+}
+
+fn matrix(tensor: &Tensor) -> Result<(Vec<f32>, usize, usize)> {
+    let (rows, columns) = tensor.dims2()?;
+    Ok((tensor.flatten_all()?.to_vec1()?, rows, columns))
+}
+
+fn leading_directions(gram: &Tensor, wanted: usize) -> Result<Tensor> {
+    let (values, rows, _) = matrix(gram)?;
+    let (vectors, _) = eigen(MatRef::from_row_major_slice(&values, rows, rows))?;
+    // Eigenvalues ascend. More channels than features repeat the weakest directions with a sign.
+    let direction = |index: usize| (rows - 1 - index % rows, if index < rows { 1. } else { -1. });
+    let chosen: Vec<f32> = (0..wanted)
+        .map(direction)
+        .flat_map(|(column, sign)| (0..rows).map(move |row| (row, column, sign)))
+        .map(|(row, column, sign)| vectors[(row, column)] * sign)
+        .collect();
+    Ok(Tensor::from_vec(chosen, (wanted, rows), &Device::Cpu)?)
+}
+
+/// Eigenvectors as columns and eigenvalues, ascending.
+fn eigen(symmetric: MatRef<'_, f32>) -> Result<(Mat<f32>, Vec<f32>)> {
+    let eigen = symmetric
+        .self_adjoint_eigen(Side::Lower)
+        .map_err(|e| Error::value("eigendecomposition", "convergent", format!("{e:?}")))?;
+    let values = eigen.S().column_vector().iter().copied().collect();
+    Ok((eigen.U().to_owned(), values))
+}
+
+/// Kernel ridge from maps to mean responses.
+struct Encoding {
+    penalty: f32,
+    /// `[channels x positions, neurons]`.
+    weights: Tensor,
+    /// Leave-one-image-out prediction of the mean responses, `[images, neurons]`.
+    held_out: Tensor,
+    explained: Vec<f64>,
+}
+
+impl Encoding {
+    fn fit(maps: &Tensor, means: &Tensor) -> Result<Self> {
+        let flat = maps.flatten_from(1)?;
+        let kernel = (flat.matmul(&flat.t()?)? * (1. / flat.dim(1)? as f64))?;
+        let (values, count, _) = matrix(&kernel)?;
+        let (vectors, spectrum) = eigen(MatRef::from_row_major_slice(&values, count, count))?;
+        let u: Vec<f32> =
+            (0..count).flat_map(|i| (0..count).map(move |j| (i, j))).map(|at| vectors[at]).collect();
+        let u = Tensor::from_vec(u, (count, count), &Device::Cpu)?;
+        let projected = u.t()?.matmul(means)?;
+        let scale = spectrum.iter().sum::<f32>() / count as f32;
+        let total = means.sqr()?.sum(0)?.to_vec1::<f32>()?;
+        let mut best: Option<(f64, Self)> = None;
+        for penalty in PENALTIES {
+            let shrink = |f: &dyn Fn(f32) -> f32| -> Result<Tensor> {
+                let values: Vec<f32> = spectrum.iter().map(|&s| f(s.max(0.))).collect();
+                Ok(Tensor::from_vec(values, (count, 1), &Device::Cpu)?)
+            };
+            // The residual left by leaving image i out is the ridge residual over 1 - H_ii.
+            let rest = shrink(&|s| penalty * scale / (s + penalty * scale))?;
+            let residual = u.matmul(&projected.broadcast_mul(&rest)?)?;
+            let leverage = u.sqr()?.matmul(&rest)?;
+            let residual = residual.broadcast_div(&leverage)?;
+            let error = residual.sqr()?.sum(0)?.to_vec1::<f32>()?;
+            let explained: Vec<f64> =
+                error.iter().zip(&total).map(|(e, t)| 1. - f64::from(e / t.max(f32::MIN_POSITIVE))).collect();
+            // Neurons that cannot be predicted must not choose the penalty of those that can.
+            let score: f64 = explained.iter().map(|r| r.max(0.)).sum();
+            if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
+                let inverse = shrink(&|s| 1. / (s + penalty * scale))?;
+                let dual = u.matmul(&projected.broadcast_mul(&inverse)?)?;
+                let weights = (flat.t()?.matmul(&dual)? * (1. / flat.dim(1)? as f64))?;
+                let held_out = (means - residual)?;
+                best = Some((score, Self { penalty, weights, held_out, explained }));
+            }
+        }
+        best.map(|(_, encoding)| encoding)
+            .ok_or_else(|| Error::value("ridge error", "finite for some penalty", "none"))
+    }
+}
+
+/// `S^-1 W`, `[neurons, channels x positions]`.
+fn votes(encoding: &Encoding, responses: &Tensor, trials: &[Vec<usize>]) -> Result<Tensor> {
+    let mut of_image = Vec::new();
+    let mut rows = Vec::new();
+    for (image, trials) in trials.iter().enumerate() {
+        for &row in trials {
+            of_image.push(image as u32);
+            rows.push(row as u32);
+        }
+    }
+    let count = rows.len();
+    let select = |tensor: &Tensor, rows: Vec<u32>| tensor.index_select(&Tensor::new(rows, &Device::Cpu)?, 0);
+    let residual = (select(responses, rows)? - select(&encoding.held_out, of_image)?)?;
+    let residual = residual.broadcast_sub(&residual.mean_keepdim(0)?)?;
+    let neurons = residual.dim(1)?;
+    let weights = encoding.weights.t()?.contiguous()?;
+    let variance = (residual.sqr()?.mean_keepdim(0)? + 1e-6)?;
+    if neurons > FULL_COVARIANCE {
+        return Ok(weights.broadcast_div(&variance.t()?)?);
+    }
+    let covariance = (residual.t()?.matmul(&residual)? * f64::from((1. - SHRINKAGE) / count as f32))?;
+    let (mut values, _, _) = matrix(&covariance)?;
+    for (n, variance) in variance.flatten_all()?.to_vec1::<f32>()?.into_iter().enumerate() {
+        values[n * neurons + n] = variance;
+    }
+    let factor = MatRef::from_row_major_slice(&values, neurons, neurons)
+        .llt(Side::Lower)
+        .map_err(|e| Error::value("residual covariance", "positive definite", format!("{e:?}")))?;
+    let (values, _, columns) = matrix(&weights)?;
+    let solved =
+        faer::linalg::solvers::Solve::solve(&factor, MatRef::from_row_major_slice(&values, neurons, columns));
+    let values: Vec<f32> =
+        (0..neurons).flat_map(|i| (0..columns).map(move |j| (i, j))).map(|at| solved[at]).collect();
+    Ok(Tensor::from_vec(values, (neurons, columns), &Device::Cpu)?)
+}
+
+/// Cuts every neuron's `[channels, positions]` to the tower's rank and scales the maps to unit variance.
+fn set_factors(neural: &Factorised, votes: &Tensor, maps: &Tensor, responses: &Tensor) -> Result<()> {
+    let spread = responses.matmul(votes)?.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt();
+    let (_, channels, positions) = maps.dims3()?;
+    let rank = neural.rank();
+    let values = (votes * f64::from(1. / spread.max(f32::MIN_POSITIVE)))?.flatten_all()?.to_vec1::<f32>()?;
+    let factors: Vec<(Vec<f32>, Vec<f32>)> = values
+        .par_chunks(channels * positions)
+        .map(|vote| split(vote, channels, positions, rank))
+        .collect::<Result<_>>()?;
+    let neurons = factors.len();
+    let (features, masks): (Vec<_>, Vec<_>) = factors.into_iter().unzip();
+    let device = neural.features().device();
+    neural.set_factors(
+        &Tensor::from_vec(features.concat(), (neurons, rank, channels), device)?,
+        &Tensor::from_vec(masks.concat(), (neurons, rank, positions), device)?,
+    )
+}
+
+/// The leading singular pairs, their weight shared evenly between channel vector and mask.
+fn split(vote: &[f32], channels: usize, positions: usize, rank: usize) -> Result<(Vec<f32>, Vec<f32>)> {
+    let vote = MatRef::from_row_major_slice(vote, channels, positions);
+    let gram = vote * vote.transpose();
+    let (vectors, values) = eigen(gram.as_ref())?;
+    let mut features = vec![0.; rank * channels];
+    let mut masks = vec![0.; rank * positions];
+    for k in 0..rank.min(channels) {
+        let column = channels - 1 - k;
+        // Singular value from the eigenvalue of the Gram matrix; each factor gets its root.
+        let root = values[column].max(0.).sqrt().sqrt();
+        if root <= f32::MIN_POSITIVE {
+            break;
+        }
+        for c in 0..channels {
+            features[k * channels + c] = vectors[(c, column)] * root;
+        }
+        for p in 0..positions {
+            let along: f32 = (0..channels).map(|c| vectors[(c, column)] * vote[(c, p)]).sum();
+            masks[k * positions + p] = along / root;
+        }
+    }
+    Ok((features, masks))
+}
+
+#[cfg(test)]
+mod tests {
+    use dina_core::{Mode, Seed, Tower};
+
+    use super::*;
+    use crate::check::normal;
+    use crate::{GaborConfig, ImageTowerConfig, LEVEL};
+
+    #[test]
+    fn a_full_rank_split_gives_the_matrix_back() {
+        let vote = normal("vote", &[12]).to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap();
+        let (features, masks) = split(&vote, 3, 4, 3).unwrap();
+        for c in 0..3 {
+            for p in 0..4 {
+                let sum: f32 = (0..3).map(|k| features[k * 3 + c] * masks[k * 4 + p]).sum();
+                assert!((sum - vote[c * 4 + p]).abs() < 1e-4);
+            }
+        }
+    }
+
+    /// Neurons that read the tower's own channels: the started towers retrieve unseen images.
+    #[test]
+    fn started_towers_retrieve_images_they_were_not_started_on() {
+        let config = ImageTowerConfig {
+            height: 12,
+            width: 12,
+            degrees_per_pixel: 2.,
+            gabor: GaborConfig { kernel: 5, orientations: 4, dilations: vec![1, 2], ..Default::default() },
+            channels: 6,
+            hidden: 4,
+        };
+        let image = ImageTower::new(config, Seed::new(1), &Device::Cpu).unwrap();
+        let level = image.levels().remove(0);
+        let neural = Factorised::new(60, 3, level, 0., Seed::new(1), &Device::Cpu).unwrap();
+        let images = normal("images", &[240, 1, 12, 12]).to_dtype(DType::F32).unwrap();
+        let features = image.features(&images).unwrap().flatten_from(1).unwrap();
+        let features = features.broadcast_sub(&features.mean_keepdim(0).unwrap()).unwrap();
+        let readers = normal("readers", &[features.dims()[1], 60]).to_dtype(DType::F32).unwrap();
+        let responses = features.matmul(&readers).unwrap();
+        let scale = responses.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+        let noise = normal("noise", &[240, 60]).to_dtype(DType::F32).unwrap();
+        let responses = ((responses / f64::from(scale)).unwrap() + (noise * 0.3).unwrap()).unwrap();
+        let train: Vec<Vec<usize>> = (0..200).map(|i| vec![i]).collect();
+        let data = WarmStartData {
+            images: &images.narrow(0, 0, 200).unwrap(),
+            responses: &responses.narrow(0, 0, 200).unwrap(),
+            trials: &train,
+        };
+        let found = warm_start(&image, &neural, data).unwrap();
+        assert!(found.explained.iter().sum::<f64>() / 60. > 0.1, "{:?}", found.explained);
+        let test = (images.narrow(0, 200, 40).unwrap(), responses.narrow(0, 200, 40).unwrap());
+        let unit = |maps: &Tensor| {
+            let flat = maps.flatten_from(1).unwrap();
+            let norm = flat.sqr().unwrap().sum_keepdim(1).unwrap().sqrt().unwrap();
+            flat.broadcast_div(&norm).unwrap()
+        };
+        let a = unit(image.forward(&test.0, Mode::Eval).unwrap().get(LEVEL).unwrap());
+        let b = unit(neural.forward(&test.1, Mode::Eval).unwrap().get(LEVEL).unwrap());
+        let similarity = b.matmul(&a.t().unwrap()).unwrap().to_vec2::<f32>().unwrap();
+        let right = similarity
+            .iter()
+            .enumerate()
+            .filter(|(own, row)| row.iter().all(|value| *value <= row[*own]))
+            .count();
+        assert!(right > 20, "{right} of 40; chance is 1");
+    }
+}
