@@ -2,6 +2,7 @@
 
 mod error;
 mod recording;
+pub mod simulate;
 
 pub use error::{Error, Result};
 pub use recording::{Categories, Images, Recording};

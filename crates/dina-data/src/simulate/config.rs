@@ -1,0 +1,206 @@
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{CortexStatistics, SceneStatistics};
+use crate::{Error, Result};
+
+/// A named simulated population.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Population {
+    /// Mouse primary visual cortex, calibrated against a published recording.
+    #[default]
+    V1,
+    /// The same spontaneous and shared activity, but no neuron depends on the image.
+    Null,
+}
+
+impl Population {
+    /// Every population, in the order of the documentation.
+    pub const ALL: [Self; 2] = [Self::V1, Self::Null];
+
+    /// The name that [`FromStr`] reads back.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::Null => "null",
+        }
+    }
+
+    /// The numbers that make this population what it is.
+    pub fn cortex(self) -> CortexStatistics {
+        let v1 = CortexStatistics::default();
+        match self {
+            Self::V1 => v1,
+            Self::Null => CortexStatistics {
+                informative: 0.0,
+                ..v1
+            },
+        }
+    }
+}
+
+impl fmt::Display for Population {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Population {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|population| population.name() == name)
+            .ok_or_else(|| {
+                let known: Vec<_> = Self::ALL.iter().map(|p| p.name()).collect();
+                Error::variable(
+                    "simulation",
+                    "population",
+                    format!("is `{name}`, which is not known"),
+                    format!("choose one of {}", known.join(", ")),
+                )
+            })
+    }
+}
+
+/// What to simulate.
+///
+/// Neuron `i` depends on the seed, the screen and `i` only, image `j` on the seed, the screen and
+/// `j` only, and the response of one to the other on these and the repeat. Fewer neurons or images
+/// are therefore a subsample of more, and not another population.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SimulationConfig {
+    /// Which population, by name.
+    pub population: Population,
+    /// Repeatable from this number.
+    pub seed: u64,
+    /// Number of neurons.
+    pub neurons: usize,
+    /// Number of images.
+    pub images: usize,
+    /// Presentations of each image.
+    pub repeats: usize,
+    /// Height of the screen in pixels of one degree.
+    pub height: usize,
+    /// Width of the screen in pixels of one degree.
+    pub width: usize,
+    /// A gray screen follows every so many images; none for 0.
+    pub gray_every: usize,
+    /// Time bins of spontaneous activity; none for 0.
+    pub spontaneous_bins: usize,
+    /// What the images are like.
+    pub scene: SceneStatistics,
+    /// What the neurons are like.
+    pub cortex: CortexStatistics,
+}
+
+impl Default for SimulationConfig {
+    /// The calibrated population: 10,000 neurons, 2,800 images shown twice on three screens of 90
+    /// degrees.
+    fn default() -> Self {
+        Self::new(Population::default())
+    }
+}
+
+impl SimulationConfig {
+    /// The default size and seed, for this population.
+    pub fn new(population: Population) -> Self {
+        Self {
+            population,
+            seed: 0,
+            neurons: 10_000,
+            images: 2_800,
+            repeats: 2,
+            height: 68,
+            width: 270,
+            gray_every: 20,
+            spontaneous_bins: 1_000,
+            scene: SceneStatistics::default(),
+            cortex: population.cortex(),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let fail = |variable: &str, found: String, remedy: &str| {
+            Err(Error::variable(
+                "simulation",
+                variable,
+                format!("is {found}"),
+                remedy,
+            ))
+        };
+        for (name, value, least) in [
+            ("neurons", self.neurons, 1),
+            ("images", self.images, 2),
+            ("repeats", self.repeats, 1),
+            ("height", self.height, 24),
+            ("width", self.width, 24),
+        ] {
+            if value < least {
+                return fail(
+                    name,
+                    value.to_string(),
+                    &format!("ask for at least {least}"),
+                );
+            }
+        }
+        if self.images > u32::MAX as usize / 2 {
+            return fail("images", self.images.to_string(), "ask for fewer");
+        }
+        self.scene.check()?;
+        self.cortex.check()
+    }
+}
+
+/// Refuses a number outside `low..=high`, with the name it has in the configuration.
+pub(super) fn within(name: &str, value: f32, low: f32, high: f32) -> Result<()> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::variable(
+        "simulation",
+        name,
+        format!("is {value}"),
+        format!("give a number between {low} and {high}"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn populations_are_named() {
+        for population in Population::ALL {
+            assert_eq!(
+                population.to_string().parse::<Population>().unwrap(),
+                population
+            );
+        }
+        let message = "v2".parse::<Population>().unwrap_err().to_string();
+        assert!(message.contains("v2") && message.contains("null"));
+    }
+
+    #[test]
+    fn a_configuration_survives_json_and_refuses_nonsense() {
+        let config = SimulationConfig::new(Population::Null);
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(
+            serde_json::from_str::<SimulationConfig>(&text).unwrap(),
+            config
+        );
+        let empty = SimulationConfig {
+            neurons: 0,
+            ..config
+        };
+        assert!(empty.check().unwrap_err().to_string().contains("neurons"));
+        let mut odd = SimulationConfig::default();
+        odd.cortex.informative = f32::NAN;
+        assert!(odd.check().is_err());
+    }
+}

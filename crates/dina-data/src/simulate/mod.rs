@@ -1,0 +1,319 @@
+//! A simulated visual cortex that looks at simulated photographs.
+//!
+//! [`simulate`] gives a [`Recording`] in the form of the natural-image deposit of Stringer et al.
+//! (2019), the images, their categories and the truth behind them. The default population is
+//! calibrated against a published recording: `docs/simulator.md` has the model, the sources of its
+//! numbers and what was reached.
+
+mod config;
+mod cortex;
+mod drive;
+mod energy;
+mod neuron;
+mod retina;
+mod scene;
+mod texture;
+mod truth;
+mod variability;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dina_core::Seed;
+use ndarray::{Array2, Axis};
+use rand::RngExt;
+use rayon::prelude::*;
+
+pub use config::{Population, SimulationConfig};
+pub use cortex::CortexStatistics;
+pub use neuron::{NeuronTruth, Subunit};
+pub use scene::{ImageTruth, ObjectTruth, SceneStatistics, Silhouette};
+pub use texture::TextureFamily;
+pub use truth::{Measured, Truth};
+
+use crate::{Categories, Images, Recording, Result};
+
+/// Images on which neurons set their scales; never shown in the recording.
+const REFERENCE: usize = 192;
+
+/// A recording, and everything that is known about it because it was made.
+#[derive(Debug, Clone)]
+pub struct Simulation {
+    /// What a laboratory would have.
+    pub recording: Recording,
+    /// The images that were shown.
+    pub images: Images,
+    /// The category of each image.
+    pub categories: Categories,
+    /// What no laboratory has.
+    pub truth: Truth,
+}
+
+/// What [`simulate`] is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Making images, counted in images.
+    Images,
+    /// Computing what the images drive, counted in neurons.
+    Drive,
+    /// Drawing single responses, counted in neurons.
+    Responses,
+}
+
+/// How far [`simulate`] is within a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The stage.
+    pub stage: Stage,
+    /// Items done.
+    pub done: usize,
+    /// Items in all.
+    pub total: usize,
+}
+
+/// Simulates a recording. `progress` is called from several threads, with counts that may arrive
+/// out of order.
+///
+/// The result depends on the configuration only, not on the number of threads.
+///
+/// # Errors
+/// [`Error::Variable`](crate::Error::Variable) when a number of the configuration is out of its
+/// range.
+///
+/// ```
+/// use dina_data::simulate::{SimulationConfig, simulate};
+///
+/// let config = SimulationConfig {
+///     neurons: 20,
+///     images: 24,
+///     height: 32,
+///     width: 60,
+///     ..SimulationConfig::default()
+/// };
+/// let simulation = simulate(&config, &|_| ())?;
+/// assert_eq!(simulation.recording.neurons(), 20);
+/// assert_eq!(simulation.recording.repeats(), 2);
+/// # Ok::<(), dina_data::Error>(())
+/// ```
+pub fn simulate(
+    config: &SimulationConfig,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Simulation> {
+    config.check()?;
+    let seed = Seed::new(config.seed).child("simulation");
+    let (images, categories, scenes) = show(config, seed, progress);
+    let mut neurons = population(config, seed);
+    let (drive, gray) = driven(config, seed, &images, &neurons, progress);
+    let loadings =
+        variability::Loadings::new(&neurons, config.cortex.shared_modes, seed.child("shared"));
+    for (i, neuron) in neurons.iter_mut().enumerate() {
+        let drive = drive.row(i).to_owned();
+        neuron.signal_variance = variability::signal_variance(neuron, &loadings, i, drive);
+    }
+    let recording = record(config, seed, &neurons, &loadings, &drive, &gray, progress)?;
+    let truth = Truth::new(config, neurons, scenes, drive, &gray, &recording);
+    Ok(Simulation {
+        recording,
+        images,
+        categories,
+        truth,
+    })
+}
+
+/// The neurons of a configuration, neuron `i` from the seed and `i`.
+fn population(config: &SimulationConfig, seed: Seed) -> Vec<NeuronTruth> {
+    let (height, width) = (config.height as f32, config.width as f32);
+    let seed = seed.child("neuron");
+    (0..config.neurons)
+        .into_par_iter()
+        .map(|i| NeuronTruth::draw(&config.cortex, seed.index(i), height, width))
+        .collect()
+}
+
+fn show(
+    config: &SimulationConfig,
+    seed: Seed,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> (Images, Categories, Vec<ImageTruth>) {
+    let counter = Counter::new(Stage::Images, config.images, progress);
+    maker(config, seed).make(seed.child("image"), config.images, &|| counter.add(1))
+}
+
+fn maker(config: &SimulationConfig, seed: Seed) -> scene::SceneMaker {
+    scene::SceneMaker::new(config.scene, config.height, config.width, seed)
+}
+
+/// What the images drive (neurons x images) and what the gray screen drives (per neuron).
+fn driven(
+    config: &SimulationConfig,
+    seed: Seed,
+    images: &Images,
+    neurons: &[NeuronTruth],
+    progress: &(dyn Fn(Progress) + Sync),
+) -> (Array2<f32>, Vec<f32>) {
+    let (reference, ..) = maker(config, seed).make(seed.child("reference"), REFERENCE, &|| ());
+    let gray = Images {
+        pixels: ndarray::Array3::from_elem((1, config.height, config.width), 128),
+        degrees_per_pixel: images.degrees_per_pixel,
+    };
+    let retina = retina::Retina::new(&[images, &reference, &gray]);
+    let reference = images.len()..images.len() + REFERENCE;
+    let energy = energy::Energy::new(&retina, config, reference.clone());
+    let counter = Counter::new(Stage::Drive, neurons.len(), progress);
+    let mut drive = Array2::zeros((neurons.len(), images.len()));
+    let gray = drive
+        .axis_iter_mut(Axis(0))
+        .into_par_iter()
+        .zip(neurons)
+        .map_init(Vec::new, |block, (mut row, neuron)| {
+            let rates = drive::drive(
+                neuron,
+                &retina,
+                &energy,
+                &reference,
+                block,
+                config.cortex.semi_saturation,
+            );
+            row.iter_mut()
+                .zip(&rates)
+                .for_each(|(to, from)| *to = *from);
+            counter.add(1);
+            rates.last().copied().unwrap_or(0.0)
+        })
+        .collect();
+    (drive, gray)
+}
+
+/// Shows every image the number of times asked, with gray screens between.
+fn record(
+    config: &SimulationConfig,
+    seed: Seed,
+    neurons: &[NeuronTruth],
+    loadings: &variability::Loadings,
+    drive: &Array2<f32>,
+    gray: &[f32],
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Recording> {
+    let modes = config.cortex.shared_modes;
+    let repeats = config.repeats;
+    let gray = Array2::from_shape_fn((gray.len(), 1), |(i, _)| gray[i]);
+    let counter = Counter::new(Stage::Responses, neurons.len(), progress);
+    let state = seed.child("state");
+    // Trial `image * repeats + repeat`: fewer images are the beginning of every neuron's noise.
+    let trials = variability::responses(
+        neurons,
+        loadings,
+        &variability::courses(modes, config.images * repeats, |t| {
+            state.index(t / repeats).index(t % repeats)
+        }),
+        drive.view(),
+        |t| t / repeats,
+        seed.child("trials"),
+        &|n| counter.add(n),
+    );
+    let idle = |name: &str, bins: usize| {
+        let state = seed.child(name).child("state");
+        variability::responses(
+            neurons,
+            loadings,
+            &variability::courses(modes, bins, |b| state.index(b)),
+            gray.view(),
+            |_| 0,
+            seed.child(name),
+            &|_| (),
+        )
+    };
+    let order = order(config, seed);
+    let grays = order.iter().filter(|o| o.is_none()).count();
+    let grays = idle("gray", grays);
+    let mut shown = 0;
+    let rows: Vec<_> = order
+        .iter()
+        .map(|trial| match trial {
+            Some(trial) => trials.column(*trial),
+            None => {
+                shown += 1;
+                grays.column(shown - 1)
+            }
+        })
+        .collect();
+    let mut responses = Array2::zeros((rows.len(), neurons.len()));
+    responses
+        .axis_iter_mut(Axis(0))
+        .into_par_iter()
+        .zip(&rows)
+        .for_each(|(mut to, from)| to.assign(from));
+    let stimulus = order
+        .iter()
+        .map(|trial| trial.map(|t| (t / repeats) as u32))
+        .collect();
+    let positions = Array2::from_shape_fn((neurons.len(), 3), |(i, k)| neurons[i].position[k]);
+    let recording = Recording::new(
+        format!("simulated population `{}`", config.population),
+        responses,
+        stimulus,
+        config.images,
+    )?
+    .with_positions(positions)?
+    .with_red_cells(neurons.iter().map(|n| n.red).collect())?;
+    if config.spontaneous_bins == 0 {
+        return Ok(recording);
+    }
+    let spontaneous = idle("spontaneous", config.spontaneous_bins);
+    recording.with_spontaneous(
+        spontaneous
+            .reversed_axes()
+            .as_standard_layout()
+            .into_owned(),
+    )
+}
+
+/// Trials in the order shown; `None` is the gray screen. Every image is shown once before any is
+/// shown again.
+fn order(config: &SimulationConfig, seed: Seed) -> Vec<Option<usize>> {
+    let mut random = seed.stream("order");
+    let mut order = Vec::new();
+    let mut shown = 0;
+    for repeat in 0..config.repeats {
+        let mut images: Vec<usize> = (0..config.images).collect();
+        for i in (1..images.len()).rev() {
+            images.swap(i, random.random_range(0..=i));
+        }
+        for image in images {
+            order.push(Some(image * config.repeats + repeat));
+            shown += 1;
+            if config.gray_every > 0 && shown % config.gray_every == 0 {
+                order.push(None);
+            }
+        }
+    }
+    order
+}
+
+/// Counts items of a stage over threads.
+struct Counter<'a> {
+    stage: Stage,
+    done: AtomicUsize,
+    total: usize,
+    report: &'a (dyn Fn(Progress) + Sync),
+}
+
+impl<'a> Counter<'a> {
+    fn new(stage: Stage, total: usize, report: &'a (dyn Fn(Progress) + Sync)) -> Self {
+        Self {
+            stage,
+            done: AtomicUsize::new(0),
+            total,
+            report,
+        }
+    }
+
+    fn add(&self, items: usize) {
+        let done = self.done.fetch_add(items, Ordering::Relaxed) + items;
+        (self.report)(Progress {
+            stage: self.stage,
+            done,
+            total: self.total,
+        });
+    }
+}
