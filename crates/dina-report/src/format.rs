@@ -7,27 +7,37 @@ pub const NONE: &str = "–";
 /// would read as nought.
 pub fn proportion(value: f64) -> String {
     let size = value.abs();
-    if !value.is_finite() {
-        NONE.to_owned()
-    } else if size > 0. && size < 0.001 {
+    if size > 0. && size < 0.001 {
         minus(format!("{value:.5}"))
     } else {
-        minus(format!("{value:.3}"))
+        three_decimals(value)
     }
 }
 
-/// A difference: a proportion with its sign.
+/// A difference: three decimals and its sign.
 pub fn signed(value: f64) -> String {
-    let text = proportion(value);
-    if value > 0. { format!("+{text}") } else { text }
+    let text = three_decimals(value);
+    if value >= 0.0005 {
+        format!("+{text}")
+    } else {
+        text
+    }
 }
 
 /// An interval in brackets; nothing where it has no ends.
 pub fn interval(low: f64, high: f64) -> String {
     if low.is_finite() && high.is_finite() {
-        format!("[{}, {}]", proportion(low), proportion(high))
+        format!("[{}, {}]", three_decimals(low), three_decimals(high))
     } else {
         String::new()
+    }
+}
+
+fn three_decimals(value: f64) -> String {
+    if value.is_finite() {
+        minus(format!("{value:.3}"))
+    } else {
+        NONE.to_owned()
     }
 }
 
@@ -176,6 +186,8 @@ mod tests {
         assert_eq!(proportion(-1e-9), "0.00000");
         assert_eq!(proportion(f64::NAN), NONE);
         assert_eq!(signed(0.05), "+0.050");
+        assert_eq!(signed(-0.0001), "0.000");
+        assert_eq!(interval(0.0004, 0.5), "[0.000, 0.500]");
         assert_eq!(with_interval(0.5, 0.4, 0.6), "0.500 [0.400, 0.600]");
         assert_eq!(with_interval(0.5, f64::NAN, 0.6), "0.500");
         assert_eq!(p_value(0.0004), "< 0.001");

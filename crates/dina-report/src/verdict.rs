@@ -16,6 +16,8 @@ pub enum Outcome {
     AheadOfAll,
     /// At least one baseline is as good or better.
     DoesNotBeatAll,
+    /// DINA itself is not significantly above chance, or was not tested against it.
+    AtChance,
     /// There is no baseline, or DINA itself was not evaluated.
     Undecided,
 }
@@ -35,7 +37,8 @@ pub struct Verdict {
 ///
 /// DINA *beats* a baseline when it is better in the primary measure, the corrected p of their
 /// paired difference is below alpha and the interval of the difference lies above nought. Better
-/// without that is *ahead*. A tie is not better.
+/// without that is *ahead*. A tie is not better. None of it counts unless DINA itself is
+/// significantly above chance.
 pub fn verdict(report: &Report) -> Verdict {
     let rows = primary_rows(report);
     let Some(dina) = rows.iter().find(|row| row.decoder == "dina") else {
@@ -59,7 +62,8 @@ pub fn verdict(report: &Report) -> Verdict {
             "The differences were not tested, because {reason}."
         ));
     }
-    let (outcome, headline) = judge(&rivals);
+    let above = dina.p < report.methods.inference.alpha;
+    let (outcome, headline) = judge(&rivals, above);
     Verdict {
         outcome,
         headline,
@@ -134,7 +138,7 @@ impl<'a> Rival<'a> {
     }
 }
 
-fn judge(rivals: &[Rival<'_>]) -> (Outcome, String) {
+fn judge(rivals: &[Rival<'_>], above_chance: bool) -> (Outcome, String) {
     let names = |wanted: &dyn Fn(&Rival<'_>) -> bool| -> Vec<String> {
         rivals
             .iter()
@@ -144,7 +148,10 @@ fn judge(rivals: &[Rival<'_>]) -> (Outcome, String) {
     };
     let not_behind = names(&|r| !r.ahead);
     let open = names(&|r| r.ahead && !r.beaten);
-    if rivals.is_empty() {
+    if !above_chance {
+        let text = "DINA is not shown to be above chance, so it beats nothing.";
+        (Outcome::AtChance, text.to_owned())
+    } else if rivals.is_empty() {
         let text = "No baseline was evaluated, so whether DINA beats one is open.";
         (Outcome::Undecided, text.to_owned())
     } else if !not_behind.is_empty() {
@@ -182,7 +189,9 @@ fn own_result(dina: &Identification, report: &Report) -> String {
         ),
     };
     let alpha = report.methods.inference.alpha;
-    let above = if dina.p < alpha {
+    let above = if dina.p.is_nan() {
+        "not tested against"
+    } else if dina.p < alpha {
         "above"
     } else {
         "not significantly above"

@@ -97,7 +97,7 @@ pub fn report(extents: Extents) -> Result<Report> {
         .collect();
     Ok(Report {
         title: "Image-neural alignment".into(),
-        subject: format!("Layout sample: {} made-up neurons", e.neurons),
+        subject: format!("Layout sample, {} neurons", e.neurons),
         notice: Some(
             "The numbers, images and maps on this page are made up to show the layout. They come \
              from no recording, no simulation and no model."

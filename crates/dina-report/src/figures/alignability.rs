@@ -5,7 +5,7 @@ use crate::format::{count, counted, p_equals, proportion};
 use crate::svg::{Drawing, Entry, Key, Marker, Plot, Scale, Tick, legend};
 use crate::{Alignability, ChannelAlignability};
 
-const WIDTH: f64 = 480.;
+const WIDTH: f64 = 420.;
 const HEIGHT: f64 = 230.;
 
 /// Up to so many channels are named on the axis.
@@ -25,7 +25,7 @@ pub fn panel(level: &Alignability) -> Drawn {
     let passed = channels.iter().filter(|c| significant(c)).count();
 
     let mut drawing = Drawing::new(WIDTH, 0.);
-    let top = 14. + legend(&mut drawing, 62., 4., WIDTH - 70., &entries(level));
+    let top = 14. + legend(&mut drawing, 14., 4., WIDTH - 18., &entries(level));
     let values = channels.iter().flat_map(|c| [c.r, c.null_low, c.null_high]);
     let plot = Plot {
         frame: [62., top, WIDTH - 78., HEIGHT],
@@ -71,7 +71,7 @@ pub fn panel(level: &Alignability) -> Drawn {
         title: format!("Alignability of level {}", level.level),
         caption: format!(
             "Correlation of the two towers' maps over held-out images and positions, channel by \
-             channel, best first. Gray: the central {:.0} % of the null under {} of the image \
+             channel, best first. Gray: the central {:.0}\u{a0}% of the null under {} of the image \
              labels. Filled: corrected p < {} ({}): {} of {}. n = {}.",
             100. * level.null_coverage,
             counted(level.permutations, "permutation"),

@@ -1,14 +1,14 @@
 //! Every decoder in every condition, with intervals, chance and the ceiling.
 
 use super::{Drawn, Panel, Series, condition_words, csv, raw};
-use crate::format::{counted, proportion, with_interval};
+use crate::format::{count, counted, proportion, with_interval};
 use crate::svg::{Anchor, Drawing, Entry, Key, Plot, Scale, legend, text_width};
 use crate::{Ceiling, Identification, Report};
 
-const WIDTH: f64 = 520.;
+const WIDTH: f64 = 440.;
 const ROW: f64 = 22.;
 const HEADER: f64 = 24.;
-const VALUES: f64 = 126.;
+const VALUES: f64 = 122.;
 
 pub fn panel(report: &Report) -> Drawn {
     let facets = facets(report);
@@ -44,7 +44,7 @@ pub fn panel(report: &Report) -> Drawn {
         title: "Identification by decoder".to_owned(),
         caption: format!(
             "Fraction of queries whose true candidate ranks first, among the pool named in each \
-             heading. Bars: {:.0} % intervals ({}, {}). Dashed: chance. {}P values are in the table.",
+             heading. Bars: {:.0}\u{a0}% intervals ({}, {}). Dashed: chance. {}P values are in the table.",
             100. * inference.coverage,
             inference.interval,
             counted(inference.bootstrap_samples, "sample"),
@@ -122,17 +122,10 @@ fn draw_facet(
     let Some(first) = facet.rows.first() else {
         return top;
     };
-    let head = format!(
-        "{} ({}): {} candidates, n = {}",
-        condition_words(first.trials, first.direction),
-        first.split,
-        crate::format::count(first.pool as u64),
-        crate::format::count(first.n as u64),
-    );
-    drawing.text((10., top + 16.), Anchor::Start, "d-strong d-f-ink", &head);
+    let top = draw_head(drawing, first, top);
     let frame = [
         left,
-        top + HEADER,
+        top,
         WIDTH - left - VALUES,
         ROW * facet.rows.len() as f64 + 6.,
     ];
@@ -159,6 +152,30 @@ fn draw_facet(
         draw_row(drawing, &plot, row, series, y);
     }
     plot.bottom() + 6.
+}
+
+/// Draws a condition's name and size, on two lines where one is too short, and returns where the
+/// rows start.
+fn draw_head(drawing: &mut Drawing, row: &Identification, top: f64) -> f64 {
+    let condition = condition_words(row.trials, row.direction);
+    let size = format!(
+        "{}, {}, n = {}",
+        row.split,
+        counted(row.pool, "candidate"),
+        count(row.n as u64)
+    );
+    let at = (10., top + 16.);
+    drawing.text(at, Anchor::Start, "d-strong d-f-ink", &condition);
+    // Bold letters are a tenth wider.
+    let used = 1.1 * text_width(&condition, 12.) + text_width(&size, 11.);
+    if used + 30. <= WIDTH {
+        let at = (WIDTH - 4., top + 16.);
+        drawing.text(at, Anchor::End, "d-small d-f-muted", &size);
+        return top + HEADER;
+    }
+    let at = (10., top + 31.);
+    drawing.text(at, Anchor::Start, "d-small d-f-muted", &size);
+    top + HEADER + 14.
 }
 
 fn draw_row(drawing: &mut Drawing, plot: &Plot, row: &Identification, series: &[Series], y: f64) {

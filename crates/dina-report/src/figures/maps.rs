@@ -4,7 +4,7 @@ use super::raster::{draw_picture, draw_values, fit};
 use super::{Drawn, Panel, slug};
 use crate::format::{counted, proportion, sentence};
 use crate::svg::{Anchor, Drawing, text_width, wrap};
-use crate::{Alignability, MapExample, MapExamples, Report};
+use crate::{Alignability, MapExample, MapExamples, Maps, Report};
 
 /// Channels that fit side by side.
 const MOST_CHANNELS: usize = 8;
@@ -51,8 +51,8 @@ pub fn panel(level: &MapExamples, report: &Report) -> Drawn {
         name: format!("maps-{}", slug(&level.level)),
         title: format!("Aligned feature maps of level {}", level.level),
         caption: format!(
-            "{} with the maps that the image tower makes of it and the neural tower makes of the \
-             response to it, {} x {} pixels each; under each pair its correlation r over positions. \
+            "Each of {} with the maps that the image tower makes of it and the neural tower makes of \
+             the response to it, {} x {} pixels; under each pair its correlation r over positions. \
              {} {order} Within a channel and a tower, colours share one scale over the images; {}.",
             counted(level.images.len(), "held-out image"),
             height,
@@ -89,31 +89,30 @@ fn choose(channels: usize, alignability: Option<&Alignability>) -> (Vec<usize>, 
     (shown, rule)
 }
 
-/// The largest absolute value of each drawn channel, for the image and the neural tower.
+/// The end of the colour scale of each drawn channel, for the image and the neural tower: the 99th
+/// percentile of the absolute values, because a single pixel should not fade all others.
 struct Scales {
-    largest: Vec<[f32; 2]>,
+    ends: Vec<[f32; 2]>,
     signed: bool,
 }
 
 impl Scales {
     fn of(level: &MapExamples, shown: &[usize]) -> Self {
-        let mut signed = false;
-        let largest = shown.iter().map(|&channel| {
-            let mut largest = [0f32; 2];
-            for example in &level.images {
-                let towers = [&example.image_tower, &example.neural_tower];
-                for (largest, maps) in largest.iter_mut().zip(towers) {
-                    for &value in maps.channel(channel).iter().filter(|v| v.is_finite()) {
-                        *largest = largest.max(value.abs());
-                        signed |= value < 0.;
-                    }
-                }
-            }
-            largest
-        });
+        let values = |tower: fn(&MapExample) -> &Maps, channel: usize| {
+            level
+                .images
+                .iter()
+                .flat_map(move |e| tower(e).channel(channel))
+                .copied()
+        };
+        let towers: [fn(&MapExample) -> &Maps; 2] = [|e| &e.image_tower, |e| &e.neural_tower];
+        let ends = |&channel: &usize| towers.map(|tower| end_of_scale(values(tower, channel)));
+        let mut drawn = shown
+            .iter()
+            .flat_map(|&channel| towers.into_iter().flat_map(move |t| values(t, channel)));
         Self {
-            largest: largest.collect(),
-            signed,
+            signed: drawn.any(|value| value < 0.),
+            ends: shown.iter().map(ends).collect(),
         }
     }
 
@@ -126,20 +125,17 @@ impl Scales {
     }
 
     /// Where a value lies on the gradient; a signed one is red above nought and blue below.
-    fn unit(&self, value: f32, largest: f32) -> f32 {
-        let part = if largest > 0. {
-            value / largest
-        } else {
-            value * 0.
-        };
+    fn unit(&self, value: f32, end: f32) -> f32 {
+        let part = if end > 0. { value / end } else { value * 0. };
         if self.signed { 0.5 - part / 2. } else { part }
     }
 
     fn words(&self) -> &'static str {
         if self.signed {
-            "white is nought, red above it, blue below"
+            "white is nought, red above it, blue below; the ends are the 99th percentile of the \
+             absolute values"
         } else {
-            "dark is nought, bright the largest value"
+            "dark is nought, bright the 99th percentile"
         }
     }
 
@@ -147,7 +143,7 @@ impl Scales {
         let bar: Vec<f32> = (0..64).map(|i| i as f32 / 63.).collect();
         let turned = |unit: f32| if self.signed { 1. - unit } else { unit };
         let (x, y) = (layout.column(0), top + 8.);
-        let low = if self.signed { "−max" } else { "0" };
+        let low = if self.signed { "−99 %" } else { "0" };
         let low_end = x + text_width(low, 11.) + 6.;
         drawing.text((x, y + 9.), Anchor::Start, "d-small d-f-ink", low);
         draw_values(
@@ -162,9 +158,17 @@ impl Scales {
             (low_end + 96., y + 9.),
             Anchor::Start,
             "d-small d-f-ink",
-            "max",
+            "99 %",
         );
     }
+}
+
+/// The 99th percentile of the finite absolute values; nought where there is none.
+fn end_of_scale(values: impl Iterator<Item = f32>) -> f32 {
+    let mut sizes: Vec<f32> = values.filter(|v| v.is_finite()).map(f32::abs).collect();
+    sizes.sort_by(f32::total_cmp);
+    let place = (sizes.len() as f64 * 0.99).ceil() as usize;
+    sizes.get(place.saturating_sub(1)).copied().unwrap_or(0.)
 }
 
 /// Where things lie.
@@ -231,10 +235,10 @@ fn draw_example(
         let x = layout.column(0) - 8.;
         drawing.text((x, y), Anchor::End, "d-small d-f-muted", tower);
     }
-    for (column, (&channel, largest)) in shown.iter().zip(&scales.largest).enumerate() {
+    for (column, (&channel, ends)) in shown.iter().zip(&scales.ends).enumerate() {
         let x = layout.column(column);
         let towers = [&example.image_tower, &example.neural_tower];
-        for (row, (maps, &largest)) in towers.into_iter().zip(largest).enumerate() {
+        for (row, (maps, &end)) in towers.into_iter().zip(ends).enumerate() {
             let at = [
                 x,
                 top + row as f64 * (cell_height + 4.),
@@ -246,7 +250,7 @@ fn draw_example(
                 "{}, channel {channel}",
                 ["image tower", "neural tower"][row]
             );
-            let unit = |value| scales.unit(value, largest);
+            let unit = |value| scales.unit(value, end);
             draw_values(drawing, at, values, scales.gradient(), unit, &about);
             drawing.rect(at, "d-none d-s-muted d-hair");
         }

@@ -5,7 +5,7 @@ use crate::format::{count, counted};
 use crate::svg::{Drawing, Entry, Key, Plot, Scale, Tick, legend};
 use crate::{PoolPoint, PoolStudy, Report};
 
-const WIDTH: f64 = 480.;
+const WIDTH: f64 = 420.;
 const HEIGHT: f64 = 250.;
 
 pub fn panel(report: &Report) -> Drawn {
@@ -16,7 +16,7 @@ pub fn panel(report: &Report) -> Drawn {
     };
     let series = Series::all(report);
     let mut drawing = Drawing::new(WIDTH, 0.);
-    let top = 14. + legend(&mut drawing, 62., 4., WIDTH - 70., &entries(study, &series));
+    let top = 14. + legend(&mut drawing, 14., 4., WIDTH - 18., &entries(study, &series));
     let plot = Plot {
         frame: [62., top, WIDTH - 78., HEIGHT],
         x: Scale::log(pools.iter().map(|&pool| pool as f64)),
@@ -56,10 +56,13 @@ pub fn panel(report: &Report) -> Drawn {
         name: "pool-size".to_owned(),
         title: format!("Top-{} identification against pool size", study.k),
         caption: format!(
-            "Fraction of queries whose true candidate is among the first {}, against the number of \
-             candidates ({}; {}): {}. Shaded: {:.0} % intervals ({}). Dashed: chance, {} / pool.{} \
+            "Fraction of queries whose true candidate {}, against the number of \
+             candidates ({}; {}): {}. Shaded: {:.0}\u{a0}% intervals ({}). Dashed: chance, {} / pool.{} \
              n = {} at each size.",
-            study.k,
+            match study.k {
+                1 => "ranks first".to_owned(),
+                k => format!("is among the first {k}"),
+            },
             condition_words(report.primary.trials, report.primary.direction),
             report.primary.split,
             study.drawn.trim_end_matches('.'),

@@ -1,12 +1,14 @@
 //! Where the true candidate ranks.
 
 use super::{Drawn, Panel, Series, condition_words, csv, raw};
-use crate::format::{count, counted, proportion, rank};
-use crate::svg::{Drawing, Entry, Key, Plot, Scale, Tick, legend};
+use crate::format::{count, counted, rank};
+use crate::svg::{Anchor, Drawing, Plot, Scale, Tick};
 use crate::{Ranks, Report};
 
-const WIDTH: f64 = 480.;
-const HEIGHT: f64 = 230.;
+const WIDTH: f64 = 420.;
+const HEIGHT: f64 = 66.;
+const GAP: f64 = 30.;
+const TOP: f64 = 22.;
 
 /// Pools up to this size get a bar for every rank; in larger ones bars double in width.
 const EVERY_RANK: usize = 24;
@@ -29,60 +31,33 @@ pub fn panel(report: &Report) -> Drawn {
     let chance: Vec<f64> = (0..bins.len()).map(|i| bins.chance(i)).collect();
 
     let mut drawing = Drawing::new(WIDTH, 0.);
-    let top = 14. + legend(&mut drawing, 62., 4., WIDTH - 70., &entries(&all));
     let highest = shares.iter().flatten().chain(&chance).copied();
-    let plot = Plot {
-        frame: [62., top, WIDTH - 78., HEIGHT],
+    let mut plot = Plot {
+        frame: [62., TOP, WIDTH - 72., HEIGHT],
         x: Scale::linear(0., bins.len() as f64),
-        y: Scale::around(highest.chain([0.]), 5),
+        y: Scale::around(highest.chain([0.]), 3),
     };
-    plot.y_axis(&mut drawing, &plot.y.ticks(5), "fraction of queries");
     let width = plot.frame[2] / bins.len() as f64;
-    for (place, ((series, _), shares)) in all.iter().zip(&shares).enumerate() {
-        for (i, &share) in shares.iter().enumerate() {
-            let about = format!(
-                "{}, rank {}: {}",
-                series.name,
-                bins.name(i),
-                proportion(share)
-            );
-            if place == 0 {
-                let left = plot.x(i as f64) + 0.1 * width;
-                let height = plot.bottom() - plot.y(share);
-                let bar = [left, plot.y(share), 0.8 * width, height];
-                drawing.rect(bar, &series.fill());
-            } else {
-                // Side by side within the bar, so that equal shares do not hide one another.
-                let along = place as f64 / all.len() as f64;
-                let at = plot.at(i as f64 + 0.1 + 0.8 * along, share);
-                drawing.marker(series.marker, at, 3.4, &series.fill(), &about);
-            }
-        }
+    for (i, ((series, ranks), shares)) in all.iter().zip(&shares).enumerate() {
+        plot.frame[1] = TOP + i as f64 * (HEIGHT + GAP);
+        draw_decoder(&mut drawing, &plot, (*series, *ranks), shares, &chance);
     }
-    for (i, &share) in chance.iter().enumerate() {
-        let (left, y) = plot.at(i as f64, share);
-        drawing.line([left, y, left + width, y], "d-s-ink d-mid d-dash");
-    }
+    let middle = (TOP + plot.bottom()) / 2.;
+    drawing.upward_text((14., middle), "d-f-ink", "fraction of queries");
     plot.x_axis(&mut drawing, &bins.ticks(width), bins.axis());
     drawing.set_height(plot.bottom() + 44.);
 
-    let medians: Vec<String> = all
-        .iter()
-        .map(|(series, ranks)| format!("{} {}", series.name, rank(median(&ranks.ranks))))
-        .collect();
     let n = all.first().map_or(0, |(_, ranks)| ranks.ranks.len());
     Ok(Panel {
         name: "ranks".to_owned(),
         title: "Rank of the true candidate".to_owned(),
         caption: format!(
             "Fraction of queries ({}; {}) in which the true candidate takes each rank among {}; {}. \
-             Bars: {}; points: the other decoders. Dashed: chance. Median ranks: {}. n = {}.",
+             Dashed: chance. n = {} for each decoder.",
             condition_words(report.primary.trials, report.primary.direction),
             report.primary.split,
             count(pool as u64),
             bins.words(),
-            all.first().map_or("", |(series, _)| series.name.as_str()),
-            medians.join(", "),
             counted(n, "query"),
         ),
         csv: Some(table(&bins, &all, &shares)),
@@ -133,15 +108,6 @@ impl Bins {
         shares
     }
 
-    fn name(&self, bin: usize) -> String {
-        let (first, last) = (self.first(bin), self.last[bin]);
-        if first == last {
-            count(first as u64)
-        } else {
-            format!("{}–{}", count(first as u64), count(last as u64))
-        }
-    }
-
     fn ticks(&self, width: f64) -> Vec<Tick> {
         // A label needs some 26 units.
         let every = (26. / width).ceil().max(1.) as usize;
@@ -188,24 +154,35 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-fn entries(all: &[(&Series, &Ranks)]) -> Vec<Entry> {
-    let decoders = all.iter().enumerate().map(|(place, (series, _))| Entry {
-        key: if place == 0 {
-            Key::Patch
-        } else {
-            Key::Point(series.marker)
-        },
-        line: String::new(),
-        fill: series.fill(),
-        name: series.name.clone(),
-    });
-    let chance = Entry {
-        key: Key::Line(None),
-        line: "d-s-ink d-mid d-dash".to_owned(),
-        fill: String::new(),
-        name: "chance".to_owned(),
-    };
-    decoders.chain([chance]).collect()
+/// The bars of one decoder, with chance across them.
+fn draw_decoder(
+    drawing: &mut Drawing,
+    plot: &Plot,
+    (series, ranks): (&Series, &Ranks),
+    shares: &[f64],
+    chance: &[f64],
+) {
+    plot.y_axis(drawing, &plot.y.ticks(3), "");
+    let width = plot.frame[2] / shares.len() as f64;
+    for (i, &share) in shares.iter().enumerate() {
+        let (left, top) = plot.at(i as f64 + 0.1, share);
+        let bar = [left, top, 0.8 * width, plot.bottom() - top];
+        drawing.rect(bar, &series.fill());
+    }
+    for (i, &share) in chance.iter().enumerate() {
+        let (left, y) = plot.at(i as f64, share);
+        drawing.line([left, y, left + width, y], "d-s-ink d-thin d-dash");
+    }
+    let bottom = plot.bottom();
+    drawing.line(
+        [plot.frame[0], bottom, plot.right(), bottom],
+        "d-s-ink d-thin",
+    );
+    let title = (plot.frame[0], plot.frame[1] - 8.);
+    drawing.text(title, Anchor::Start, "d-strong d-f-ink", &series.name);
+    let median = format!("median rank {}", rank(median(&ranks.ranks)));
+    let at = (plot.right(), title.1);
+    drawing.text(at, Anchor::End, "d-small d-f-ink", &median);
 }
 
 fn table(bins: &Bins, all: &[(&Series, &Ranks)], shares: &[Vec<f64>]) -> String {

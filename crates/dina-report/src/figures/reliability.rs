@@ -6,7 +6,7 @@ use crate::Report;
 use crate::format::{counted, proportion};
 use crate::svg::{Anchor, Drawing, Plot, Scale};
 
-const WIDTH: f64 = 480.;
+const WIDTH: f64 = 420.;
 const HEIGHT: f64 = 190.;
 
 pub fn panel(report: &Report) -> Drawn {
@@ -30,7 +30,7 @@ pub fn panel(report: &Report) -> Drawn {
     }
     let mut drawing = Drawing::new(WIDTH, 0.);
     let plot = Plot {
-        frame: [62., 24., WIDTH - 78., HEIGHT],
+        frame: [62., 34., WIDTH - 78., HEIGHT],
         x,
         y: Scale::around(counts.iter().map(|&c| c as f64).chain([0.]), 4),
     };
@@ -47,17 +47,15 @@ pub fn panel(report: &Report) -> Drawn {
     }
     let middle = median(&values);
     let at = plot.x(middle);
-    drawing.line(
-        [at, plot.frame[1] - 4., at, plot.bottom()],
-        "d-s-ink d-mid d-dash",
-    );
+    drawing.line([at, 16., at, plot.bottom()], "d-s-ink d-mid d-dash");
     let label = format!("median {}", proportion(middle));
-    drawing.text(
-        (at + 5., plot.frame[1] + 4.),
-        Anchor::Start,
-        "d-small d-f-ink",
-        &label,
-    );
+    // The label stands where there is room.
+    let (label_x, anchor) = if at + 90. < plot.right() {
+        (at + 6., Anchor::Start)
+    } else {
+        (at - 6., Anchor::End)
+    };
+    drawing.text((label_x, 24.), anchor, "d-small d-f-ink", &label);
     plot.x_axis(&mut drawing, &x.ticks(8), "split-half correlation r");
     drawing.set_height(plot.bottom() + 44.);
     Ok(Panel {

@@ -2,10 +2,10 @@
 
 use super::{Drawn, Panel, csv, raw};
 use crate::format::{count, counted};
-use crate::svg::{Anchor, Drawing, Entry, Key, Marker, Plot, Scale, legend};
+use crate::svg::{Drawing, Entry, Key, Marker, Plot, Scale, legend};
 use crate::{Report, Sample, TrainingRun};
 
-const WIDTH: f64 = 480.;
+const WIDTH: f64 = 420.;
 const HEIGHT: f64 = 170.;
 
 /// Longer curves are drawn as the means of consecutive steps: a page has no more room.
@@ -28,16 +28,16 @@ pub fn panel(report: &Report) -> Drawn {
         .flat_map(|run| [&run.train_loss, &run.validation_loss, &run.validation_top1])
         .flatten()
         .map(|sample| sample.step as f64);
-    let x = Scale::around(steps.chain([0.]), 5);
+    let x = Scale::linear(0., steps.fold(0., f64::max));
     // Many runs are thin lines.
     let weight = if runs.len() > 1 { "d-thin" } else { "d-mid" };
 
     let mut drawing = Drawing::new(WIDTH, 0.);
     let used = legend(
         &mut drawing,
-        62.,
+        14.,
         4.,
-        WIDTH - 70.,
+        WIDTH - 18.,
         &entries(validation_loss, validated),
     );
     let losses = runs
@@ -112,16 +112,8 @@ fn draw_validation(
         if let Some(sample) = kept {
             let at = plot.at(sample.step as f64, sample.value);
             let about = format!("{}: kept step {}", run.label, count(sample.step));
-            drawing.marker(Marker::Diamond, at, 5., "d-f-ink", &about);
+            drawing.marker(Marker::Diamond, at, 4.4, "d-f-ink", &about);
         }
-    }
-    if runs.len() > 1 {
-        drawing.text(
-            (plot.right(), plot.frame[1] - 6.),
-            Anchor::End,
-            "d-small d-f-muted",
-            &format!("{} runs", runs.len()),
-        );
     }
     plot
 }

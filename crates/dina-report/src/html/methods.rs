@@ -98,7 +98,7 @@ fn optimisation(optimisation: &Optimisation) -> String {
 
 fn inference(inference: &Inference) -> String {
     format!(
-        "Intervals cover {:.0} % ({}, {}). Identification is tested against chance by {} ({}), where \
+        "Intervals cover {:.0}\u{a0}% ({}, {}). Identification is tested against chance by {} ({}), where \
          p = (1 + k) / (1 + B) with k of B permutations at least as good. DINA is compared with each \
          baseline by {}, corrected over the baselines ({}). The level of significance is {}. DINA is \
          said to beat a baseline only if it is better, the interval of the difference excludes nought \

@@ -9,6 +9,17 @@ use crate::figures::{Drawn, Panels};
 use crate::palette::{COLOURS, Colour, figure_style};
 use crate::{Outcome, Report, verdict};
 
+/// The sections by their ids.
+const CONTENTS: [(&str, &str); 7] = [
+    ("identification", "Identification"),
+    ("examples", "Examples"),
+    ("maps", "Feature maps"),
+    ("recording", "Recording"),
+    ("model", "Model"),
+    ("methods", "Methods"),
+    ("provenance", "Provenance"),
+];
+
 /// The report as one self-contained page: styles, figures and images are inside it, there is no
 /// script, and nothing is fetched.
 pub fn html(report: &Report) -> String {
@@ -30,17 +41,22 @@ pub fn html(report: &Report) -> String {
                     h1 { (report.title) }
                     p.subject { (report.subject) }
                     @if let Some(notice) = &report.notice { p.notice role="note" { (notice) } }
+                    nav aria-label="Contents" {
+                        @for (id, name) in CONTENTS { a href={ "#" (id) } { (name) } }
+                    }
                 }
                 main {
                     (verdict_box(report))
                     section #identification {
                         h2 { "Identification" }
-                        (figures.show(&panels.identification, "The comparison of decoders"))
+                        div.pair {
+                            (figures.show(&panels.identification, "The comparison of decoders"))
+                            (figures.show(&panels.ranks, "The distribution of ranks"))
+                        }
                         (tables::identification(report))
-                        (tables::comparisons(report))
                         div.pair {
                             (figures.show(&panels.pool_size, "Identification against pool size"))
-                            (figures.show(&panels.ranks, "The ranks of the true candidate"))
+                            (tables::comparisons(report))
                         }
                     }
                     section #examples {
@@ -60,8 +76,10 @@ pub fn html(report: &Report) -> String {
                     }
                     section #recording {
                         h2 { "Recording" }
-                        (tables::recording(&report.recording))
-                        (figures.show(&panels.reliability, "The reliability of single neurons"))
+                        div.pair {
+                            (tables::recording(&report.recording))
+                            (figures.show(&panels.reliability, "The reliability of single neurons"))
+                        }
                     }
                     section #model {
                         h2 { "Model and training" }
@@ -75,8 +93,10 @@ pub fn html(report: &Report) -> String {
                     section #provenance {
                         h2 { "Leakage check and provenance" }
                         (tables::leakage(report))
-                        (tables::provenance(&report.provenance))
-                        (tables::stages(&report.provenance))
+                        div.pair {
+                            (tables::provenance(&report.provenance))
+                            (tables::stages(&report.provenance))
+                        }
                     }
                 }
             }
@@ -139,7 +159,7 @@ fn verdict_box(report: &Report) -> Markup {
     let class = match verdict.outcome {
         Outcome::BeatsAll => "verdict yes",
         Outcome::AheadOfAll => "verdict ahead",
-        Outcome::DoesNotBeatAll => "verdict no",
+        Outcome::DoesNotBeatAll | Outcome::AtChance => "verdict no",
         Outcome::Undecided => "verdict open",
     };
     markup! {

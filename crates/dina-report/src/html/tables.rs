@@ -5,7 +5,8 @@ use maud::{Markup, html};
 use super::absent;
 use crate::figures::{condition_words, decoder_name};
 use crate::format::{
-    NONE, bytes, count, duration, interval, p_value, proportion, rank, signed, with_interval,
+    NONE, bytes, count, duration, interval, p_value, proportion, rank, sentence, signed,
+    with_interval,
 };
 use crate::{Ceiling, Identification, Measure, Provenance, RecordingSummary, Report};
 
@@ -73,11 +74,13 @@ fn identification_group(rows: &[&Identification], ceilings: Option<&[Ceiling]>) 
         tbody {
             tr.group {
                 th scope="rowgroup" colspan=(columns) {
-                    (condition_words(first.trials, first.direction)) " (" (first.split) "): "
-                    (count(first.pool as u64)) " candidates, n = " (count(first.n as u64))
-                    @if first.folds > 1 { ", " (first.folds) " folds" }
-                    ", chance " (proportion(first.chance_top1))
-                    @if let Some(ceiling) = ceiling { ", ceiling " (proportion(ceiling.top1)) }
+                    span {
+                        (condition_words(first.trials, first.direction)) " (" (first.split) "): "
+                        (count(first.pool as u64)) " candidates, n = " (count(first.n as u64))
+                        @if first.folds > 1 { ", " (first.folds) " folds" }
+                        ", chance " (proportion(first.chance_top1))
+                        @if let Some(ceiling) = ceiling { ", ceiling " (proportion(ceiling.top1)) }
+                    }
                 }
             }
             @for row in rows {
@@ -107,7 +110,10 @@ pub fn comparisons(report: &Report) -> Markup {
         return absent("The table of paired differences", "there is no baseline");
     }
     let inference = &report.methods.inference;
-    let measure = match report.primary.measure {
+    let primary = &report.primary;
+    let condition = condition_words(primary.trials, primary.direction);
+    let condition = format!("{condition} ({})", primary.split);
+    let measure = match primary.measure {
         Measure::Top1 => "top-1",
         Measure::Top5 => "top-5",
         Measure::TwoWay => "two-way identification",
@@ -117,15 +123,13 @@ pub fn comparisons(report: &Report) -> Markup {
             table {
                 caption {
                     strong { "DINA minus each baseline in " (measure) ". " }
-                    (condition_words(report.primary.trials, report.primary.direction)) " ("
-                    (report.primary.split) "); " (percent(inference.coverage)) " intervals; p by "
+                    (sentence(&condition)) " "  (percent(inference.coverage)) " intervals; p by "
                     (inference.comparison) ", corrected over the baselines (" (inference.correction) ")."
                 }
                 thead {
                     tr {
                         th scope="col" { "Baseline" }
-                        th scope="col" { "Difference" }
-                        th scope="col" { "Interval" }
+                        th scope="col" { "Difference [interval]" }
                         th scope="col" { "Corrected p" }
                     }
                 }
@@ -133,8 +137,7 @@ pub fn comparisons(report: &Report) -> Markup {
                     @for row in comparisons {
                         tr {
                             th scope="row" { (decoder_name(&row.baseline)) }
-                            td { (signed(row.difference)) }
-                            td { (interval(row.ci_low, row.ci_high)) }
+                            td { (signed(row.difference)) " " (interval(row.ci_low, row.ci_high)) }
                             td { (p_value(row.p_adjusted)) }
                         }
                     }
@@ -274,5 +277,5 @@ fn facts(title: &str, rows: &[(&str, String)]) -> Markup {
 }
 
 fn percent(part: f64) -> String {
-    format!("{:.0} %", 100. * part)
+    format!("{:.0}\u{a0}%", 100. * part)
 }

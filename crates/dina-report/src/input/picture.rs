@@ -135,10 +135,8 @@ impl Maps {
 
     /// The values of one channel, row by row; empty for a channel that is not there.
     pub fn channel(&self, channel: usize) -> &[f32] {
-        let size = self.height * self.width;
-        self.values
-            .get(channel * size..(channel + 1) * size)
-            .unwrap_or(&[])
+        let mut channels = self.values.chunks_exact(self.height * self.width);
+        channels.nth(channel).unwrap_or(&[])
     }
 }
 

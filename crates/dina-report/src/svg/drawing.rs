@@ -1,5 +1,3 @@
-use std::fmt::Write;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -38,7 +36,7 @@ impl Marker {
 
 /// A picture in the making: shapes on a ground of so many units, which scale with the page.
 ///
-/// Coordinates that are not finite never get into it: the shape is left out. Text is escaped, and
+/// Coordinates that are not finite or far off the page never get into it: the shape is left out. Text is escaped, and
 /// characters that XML forbids are dropped.
 #[derive(Debug, Clone)]
 pub struct Drawing {
@@ -109,7 +107,7 @@ impl Drawing {
     }
 
     fn shape(&mut self, name: &str, class: &str, attributes: &[(&str, f64)]) {
-        if attributes.iter().any(|(_, value)| !value.is_finite()) {
+        if !attributes.iter().all(|(_, value)| drawable(*value)) {
             return;
         }
         self.body += &format!("<{name}");
@@ -121,7 +119,7 @@ impl Drawing {
 
     /// A broken line through the points; it is interrupted where one is not finite.
     pub fn polyline(&mut self, points: &[(f64, f64)], class: &str) {
-        for part in points.split(|(x, y)| !x.is_finite() || !y.is_finite()) {
+        for part in points.split(|&point| !on_page(point)) {
             if part.len() > 1 {
                 let path = path(part);
                 self.body += &format!("<path d=\"{path}\" class=\"d-none {class}\"/>\n");
@@ -131,8 +129,7 @@ impl Drawing {
 
     /// A filled outline; left out where a point is not finite.
     pub fn polygon(&mut self, points: &[(f64, f64)], class: &str) {
-        let finite = points.iter().all(|(x, y)| x.is_finite() && y.is_finite());
-        if finite && points.len() > 2 {
+        if points.iter().all(|&point| on_page(point)) && points.len() > 2 {
             let path = path(points);
             self.body += &format!("<path d=\"{path}Z\" class=\"{class}\"/>\n");
         }
@@ -140,13 +137,12 @@ impl Drawing {
 
     /// A point of a series; `about` is what a pointer that rests on it is told.
     pub fn marker(&mut self, marker: Marker, (x, y): (f64, f64), r: f64, class: &str, about: &str) {
-        if !(x.is_finite() && y.is_finite()) {
+        if !on_page((x, y)) {
             return;
         }
         let corners: &[(f64, f64)] = match marker {
             Marker::Circle => {
-                let _ = write!(
-                    self.body,
+                self.body += &format!(
                     "<circle cx=\"{}\" cy=\"{}\" r=\"{}\" class=\"{class}\"><title>{}</title></circle>\n",
                     number(x),
                     number(y),
@@ -178,8 +174,7 @@ impl Drawing {
             .iter()
             .map(|(u, v)| (x + r * u, y + r * v))
             .collect();
-        let _ = write!(
-            self.body,
+        self.body += &format!(
             "<path d=\"{}Z\" class=\"{class}\"><title>{}</title></path>\n",
             path(&corners),
             escape(about)
@@ -204,7 +199,7 @@ impl Drawing {
         class: &str,
         text: &str,
     ) {
-        if !(x.is_finite() && y.is_finite()) || text.is_empty() {
+        if !on_page((x, y)) || text.is_empty() {
             return;
         }
         let anchor = match anchor {
@@ -212,8 +207,7 @@ impl Drawing {
             Anchor::Middle => "middle",
             Anchor::End => "end",
         };
-        let _ = write!(
-            self.body,
+        self.body += &format!(
             "<text x=\"{}\" y=\"{}\"{turn} text-anchor=\"{anchor}\" class=\"d-text {class}\">{}</text>\n",
             number(x),
             number(y),
@@ -223,8 +217,7 @@ impl Drawing {
 
     /// A picture already encoded as PNG.
     pub fn image(&mut self, [x, y, width, height]: [f64; 4], png: &[u8], class: &str, about: &str) {
-        let _ = write!(
-            self.body,
+        self.body += &format!(
             "<image x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" preserveAspectRatio=\"none\" \
              class=\"{class}\" href=\"data:image/png;base64,{}\"><title>{}</title></image>\n",
             number(x),
@@ -274,6 +267,15 @@ impl Drawing {
             self.body
         )
     }
+}
+
+/// Whether a coordinate can be drawn: finite, and not so far off the page that viewers choke on it.
+fn drawable(value: f64) -> bool {
+    value.abs() < 1e5
+}
+
+fn on_page((x, y): (f64, f64)) -> bool {
+    drawable(x) && drawable(y)
 }
 
 fn path(points: &[(f64, f64)]) -> String {
