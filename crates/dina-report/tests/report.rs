@@ -1,5 +1,11 @@
 //! The report on sound, degenerate and hostile input.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use std::collections::HashSet;
 
 use dina_report::*;

@@ -144,7 +144,7 @@ impl Scales {
         let turned = |unit: f32| if self.signed { 1. - unit } else { unit };
         let (x, y) = (layout.column(0), top + 8.);
         let low = if self.signed { "−99 %" } else { "0" };
-        let low_end = x + text_width(low, 11.) + 6.;
+        let low_end = x + text_width(low, 11.) + 10.;
         drawing.text((x, y + 9.), Anchor::Start, "d-small d-f-ink", low);
         draw_values(
             drawing,

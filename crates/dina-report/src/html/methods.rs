@@ -55,7 +55,7 @@ fn split(split: &Split) -> String {
         ),
     };
     format!(
-        "{scheme} {} stay on one side. Whatever is fitted is fitted on training images alone.",
+        "{scheme} {} stay on one side.",
         sentence(&split.kept_together).trim_end_matches('.')
     )
 }
