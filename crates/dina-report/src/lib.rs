@@ -1,9 +1,9 @@
 //! Figures and the report of an image-neural alignment study.
 //!
-//! A [`Report`] is plain data: whoever ran the study fills it in. [`figures`] turns it into SVG
-//! files fit for a paper, [`html`] into one self-contained page (no script, no network, readable
-//! on paper, on a phone, on light and dark ground), [`verdict`] into the plain words at its top,
-//! and [`write`] puts all of it into a folder. A piece that could not be computed is
+//! A [`Report`] is plain data: whoever ran the study fills it in. [`figures()`] turns it into SVG
+//! files fit for a paper, [`html()`] into one self-contained page (no script, no network, readable
+//! on paper, on a phone, on light and dark ground), [`verdict()`] into the plain words at its top,
+//! and [`write()`] puts all of it into a folder. A piece that could not be computed is
 //! [`Part::Absent`] with its reason, which the page prints in its place.
 //!
 //! ```no_run

@@ -98,7 +98,7 @@ fn each_level<T>(part: &crate::Part<Vec<T>>, draw: impl Fn(&T) -> Drawn) -> Vec<
 }
 
 /// Every figure that the report has the numbers for. What is missing is left out here; the page of
-/// [`html`](crate::html) says why.
+/// [`html()`](crate::html()) says why.
 pub fn figures(report: &Report) -> Vec<Figure> {
     Panels::of(report)
         .into_drawn()
