@@ -1,0 +1,54 @@
+//! Figures and the report of an image-neural alignment study.
+//!
+//! A [`Report`] is plain data: whoever ran the study fills it in. [`figures()`] turns it into SVG
+//! files fit for a paper, [`html()`] into one self-contained page (no script, no network, readable
+//! on paper, on a phone, on light and dark ground), [`verdict()`] into the plain words at its top,
+//! and [`write()`] puts all of it into a folder. A piece that could not be computed is
+//! [`Part::Absent`] with its reason, which the page prints in its place.
+//!
+//! ```no_run
+//! # fn report() -> dina_report::Report { unimplemented!() }
+//! let report: dina_report::Report = report();
+//! println!("{}", dina_report::verdict(&report).headline);
+//! dina_report::write(&report, "results")?;
+//! # Ok::<(), dina_report::Error>(())
+//! ```
+//!
+//! `cargo run -p dina-report --example sample_report -- FOLDER` writes a page from made-up numbers.
+
+mod error;
+mod figures;
+mod format;
+mod html;
+mod input;
+mod palette;
+mod svg;
+mod verdict;
+
+use std::path::Path;
+
+pub use error::{Error, Result};
+pub use figures::{Figure, figures};
+pub use html::html;
+pub use input::*;
+pub use verdict::{Outcome, Verdict, verdict};
+
+/// Writes `report.html` and, under `figures/`, one SVG file per figure with its numbers as CSV.
+/// Each file is written whole or not at all; folders are made.
+///
+/// # Errors
+/// [`Error::Core`] with the path that could not be written.
+pub fn write(report: &Report, folder: impl AsRef<Path>) -> Result<()> {
+    let folder = folder.as_ref();
+    let save = |name: &str, text: &str| {
+        dina_core::write_atomic(folder.join(name), |file| file.write_all(text.as_bytes()))
+    };
+    save("report.html", &html(report))?;
+    for figure in figures(report) {
+        save(&format!("figures/{}.svg", figure.name), &figure.svg)?;
+        if let Some(csv) = &figure.csv {
+            save(&format!("figures/{}.csv", figure.name), csv)?;
+        }
+    }
+    Ok(())
+}
