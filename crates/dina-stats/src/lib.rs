@@ -1,0 +1,41 @@
+//! Statistics that a claim about neural responses rests on.
+//!
+//! - [`reliability`]: signal variance, split halves with the Spearman-Brown correction, the fraction
+//!   of explainable variance. Correlations, explained variances and reliabilities are types of their
+//!   own, so that a ceiling is neither squared nor inflated.
+//! - [`permutation`]: Monte-Carlo and exact permutation tests of any statistic, step-down maxT.
+//! - [`bootstrap`]: percentile and BCa intervals over items or over groups of items.
+//! - [`multiplicity`]: Bonferroni, Holm, Benjamini-Hochberg and -Yekutieli.
+//! - [`proportion`]: Wilson and Clopper-Pearson intervals.
+//! - [`cvpca`]: the cross-validated eigenspectrum and its exponent.
+//! - [`linalg`]: matrix products and eigendecompositions of ndarray matrices on all cores.
+//!
+//! Every random result takes a [`dina_core::Seed`] and is the same for any number of threads. Input
+//! that a formula is not defined for is an [`Error`], never a NaN.
+//!
+//! ```
+//! use dina_core::Seed;
+//! use dina_stats::bootstrap::{Bootstrap, Resampling};
+//!
+//! let heights = [1.62, 1.75, 1.81, 1.69, 1.77, 1.58, 1.70];
+//! let mean = |items: &[usize]| items.iter().map(|&i| heights[i]).sum::<f64>() / items.len() as f64;
+//! let interval = Bootstrap::default().interval(&Resampling::items(heights.len()), mean, Seed::new(1))?;
+//! assert!(interval.low < interval.estimate && interval.estimate < interval.high);
+//! # Ok::<(), dina_stats::Error>(())
+//! ```
+
+pub mod bootstrap;
+pub mod cvpca;
+mod error;
+pub mod linalg;
+pub mod multiplicity;
+pub mod permutation;
+pub mod proportion;
+pub mod reliability;
+
+pub use error::{Error, Result};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
