@@ -1,5 +1,5 @@
 use dina_core::{ArrayLike, Error as CoreError, Seed};
-use dina_stats::{Tail, step_down_max_t};
+use dina_stats::permutation::{Tail, step_down_max_t};
 use ndarray::{Array2, ArrayView2, ArrayViewD, Axis, Ix4, s};
 use rand::RngExt;
 use rayon::prelude::*;

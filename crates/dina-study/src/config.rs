@@ -1,0 +1,142 @@
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use dina_core::ContentHash;
+use dina_data::Preset;
+use dina_data::simulate::{Population, SimulationConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// How much work a job does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Seconds: every stage runs, the figures mean little.
+    Smoke,
+    /// Minutes on two cores.
+    #[default]
+    Quick,
+    /// The whole calibrated population and long training.
+    Full,
+}
+
+impl Profile {
+    /// All profiles.
+    pub const ALL: [Self; 3] = [Self::Smoke, Self::Quick, Self::Full];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Smoke => "smoke",
+            Self::Quick => "quick",
+            Self::Full => "full",
+        }
+    }
+
+    /// The default simulated recording: a part of the calibrated population, whose neurons and
+    /// images are the first of the whole one.
+    pub fn simulation(self, seed: u64) -> SimulationConfig {
+        let (neurons, images, spontaneous_bins) = match self {
+            Self::Smoke => (120, 200, 400),
+            Self::Quick => (1000, 1600, 2000),
+            Self::Full => (10_000, 2800, 7000),
+        };
+        SimulationConfig { neurons, images, spontaneous_bins, seed, ..SimulationConfig::new(Population::V1) }
+    }
+
+    /// Permutations of every test.
+    pub fn permutations(self) -> usize {
+        match self {
+            Self::Smoke => 199,
+            Self::Quick => 1000,
+            Self::Full => 10_000,
+        }
+    }
+}
+
+impl std::fmt::Display for Profile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Profile {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|profile| profile.name() == text)
+            .ok_or_else(|| Error::Job(format!("no profile `{text}`; choose smoke, quick or full")))
+    }
+}
+
+/// Where the recording comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A simulated population.
+    Simulated(Box<SimulationConfig>),
+    /// Recorded files.
+    Files {
+        /// The responses.
+        recording: PathBuf,
+        /// The images that were shown.
+        images: PathBuf,
+        /// Their categories.
+        classes: Option<PathBuf>,
+    },
+}
+
+/// Everything that a job's result depends on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobConfig {
+    /// Where the recording comes from.
+    pub source: Source,
+    /// How much work is done.
+    pub profile: Profile,
+    /// What every random draw comes from.
+    pub seed: u64,
+    /// Cross-validation over images with this many folds; `None` decides by the number of images:
+    /// below [`HELD_OUT_FROM`] six folds, else one held-out test set.
+    pub folds: Option<usize>,
+    /// How responses are preprocessed.
+    pub preset: Preset,
+}
+
+/// From this many images on, a held-out test set is large enough to report on.
+pub const HELD_OUT_FROM: usize = 500;
+
+/// Folds where there are fewer.
+const DEFAULT_FOLDS: usize = 6;
+
+impl JobConfig {
+    /// The default job of a profile: its simulated recording.
+    pub fn simulated(profile: Profile, seed: u64) -> Self {
+        let source = Source::Simulated(Box::new(profile.simulation(seed)));
+        Self { source, profile, seed, folds: None, preset: Preset::Standard }
+    }
+
+    /// A job on recorded files.
+    pub fn recorded(recording: PathBuf, images: PathBuf, classes: Option<PathBuf>, profile: Profile, seed: u64) -> Self {
+        let source = Source::Files { recording, images, classes };
+        Self { source, profile, seed, folds: None, preset: Preset::Standard }
+    }
+
+    /// Number of folds for this many usable images; 1 is a held-out test set.
+    pub fn folds_for(&self, images: usize) -> usize {
+        self.folds.unwrap_or(if images < HELD_OUT_FROM { DEFAULT_FOLDS } else { 1 })
+    }
+
+    /// Hash of the configuration, without the paths of files: their content is in the data hash.
+    pub fn hash(&self) -> ContentHash {
+        let mut stripped = self.clone();
+        if let Source::Files { recording, images, classes } = &mut stripped.source {
+            (*recording, *images, *classes) = (PathBuf::new(), PathBuf::new(), None);
+        }
+        // A configuration of plain numbers and names always serialises.
+        let text = serde_json::to_string(&stripped).unwrap_or_default();
+        ContentHash::of([text.as_bytes()])
+    }
+}

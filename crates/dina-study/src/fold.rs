@@ -1,0 +1,126 @@
+use dina_core::{ContentHash, Seed};
+use dina_data::{
+    Folds, LeakageReport, PixelStatistics, Share, Split, SplitConfig, Views, WindowConfig, WindowEstimate, near_duplicates,
+};
+use ndarray::{Array2, Array3, Axis};
+
+use crate::{Dataset, JobConfig, Progress, Result};
+
+/// Images more alike than this, by correlation, fall on one side of a split.
+const DUPLICATE: f32 = 0.95;
+
+/// The window is resampled so that the image tower sees about this many pixels, but no finer than
+/// [`FINEST`] degrees.
+const PIXELS: f32 = 1700.;
+
+/// Degrees per pixel below which a mouse resolves nothing more that matters here.
+const FINEST: f32 = 2.;
+
+/// One split of the images, with everything that is fitted on its training view.
+#[derive(Debug, Clone)]
+pub struct Fold {
+    /// The split.
+    pub split: Split,
+    /// That no image, trial or group of duplicates is on two sides.
+    pub leakage: LeakageReport,
+    /// Preprocessed responses to all presentations, presentations x kept neurons.
+    pub responses: Array2<f32>,
+    /// Kept neurons, as columns of the recording.
+    pub neurons: Vec<usize>,
+    /// What the preprocessing did, a sentence each.
+    pub notes: Vec<String>,
+    /// The part of the image that is looked at.
+    pub window: WindowEstimate,
+    /// All images in that window, standardised on the training images, for the image tower.
+    pub images: Array3<f32>,
+    /// Their resolution.
+    pub degrees_per_pixel: f32,
+    /// The same at the resolution of the files, for the baselines.
+    pub fine: Array3<f32>,
+}
+
+/// Draws the splits of a job and fits preprocessing and window on every training view.
+///
+/// # Errors
+/// When there are too few images or repeats, or the images do not belong to the recording.
+pub fn prepare(dataset: &Dataset, config: &JobConfig, progress: &dyn Progress) -> Result<Vec<Fold>> {
+    let seed = Seed::new(config.seed);
+    let groups = near_duplicates(&dataset.images, DUPLICATE)?;
+    let images = dataset.recording.summary().stimuli;
+    let split = SplitConfig {
+        test: Share::Fraction(0.25),
+        validation: Share::Fraction(0.12),
+        repeats: 2,
+        seed: seed.child("split"),
+    };
+    let splits = match config.folds_for(images) {
+        1 => vec![Split::draw(&dataset.recording, &groups, &split)?],
+        folds => Folds::draw(&dataset.recording, &groups, folds, &split)?.splits().to_vec(),
+    };
+    progress.begin("prepare", splits.len());
+    let folds = splits
+        .into_iter()
+        .enumerate()
+        .map(|(index, split)| {
+            let fold = Fold::fit(dataset, split, &groups, config, seed)?;
+            progress.advance(index + 1, "");
+            Ok(fold)
+        })
+        .collect();
+    progress.end();
+    folds
+}
+
+impl Fold {
+    fn fit(dataset: &Dataset, split: Split, groups: &[usize], config: &JobConfig, seed: Seed) -> Result<Self> {
+        let Dataset { recording, images, .. } = dataset;
+        let leakage = LeakageReport::new(&split, recording, groups)?;
+        let views = split.views(recording)?;
+        let fitted = config.preset.fit(&views.train)?;
+        let responses = fitted.apply(recording)?;
+        let look = WindowConfig { seed: seed.child("window"), ..WindowConfig::default() };
+        let window = WindowEstimate::fit(&views.train, images, &responses, &look)?;
+        let [_, _, height, width] = window.window.degrees();
+        let degrees_per_pixel = (height * width / PIXELS).sqrt().max(FINEST).max(images.degrees_per_pixel);
+        let standardised = |degrees: f32| -> Result<Array3<f32>> {
+            let mut pixels = images.crop_resize(&window.window, degrees)?;
+            PixelStatistics::fit(&views.train, &pixels)?.apply(&mut pixels)?;
+            Ok(pixels)
+        };
+        Ok(Self {
+            images: standardised(degrees_per_pixel)?,
+            fine: standardised(images.degrees_per_pixel)?,
+            degrees_per_pixel,
+            leakage,
+            neurons: fitted.neurons().to_vec(),
+            notes: fitted.notes().to_vec(),
+            responses,
+            window,
+            split,
+        })
+    }
+
+    /// The three sides.
+    ///
+    /// # Errors
+    /// When the recording is another one.
+    pub fn views<'a>(&self, dataset: &'a Dataset) -> Result<Views<'a>> {
+        Ok(self.split.views(&dataset.recording)?)
+    }
+
+    /// Standardised images of some ids, for the image tower.
+    pub fn select(&self, ids: &[u32]) -> Array3<f32> {
+        self.images.select(Axis(0), &as_indices(ids))
+    }
+}
+
+/// Ids as indices.
+pub(crate) fn as_indices(ids: &[u32]) -> Vec<usize> {
+    ids.iter().map(|&id| id as usize).collect()
+}
+
+/// One hash for all folds.
+pub(crate) fn split_hash(folds: &[Fold]) -> ContentHash {
+    let hashes: Vec<String> = folds.iter().map(|fold| fold.split.hash().to_string()).collect();
+    ContentHash::of(hashes.iter().map(String::as_bytes))
+}
