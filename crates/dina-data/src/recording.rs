@@ -138,6 +138,14 @@ impl Recording {
     /// When the shape differs.
     pub fn with_positions(mut self, positions: Array2<f32>) -> Result<Self> {
         self.expect_neurons("med", positions.nrows())?;
+        if positions.ncols() != 3 {
+            return Err(Error::variable(
+                &self.origin,
+                "med",
+                format!("has {} columns, expected 3 coordinates", positions.ncols()),
+                "give neurons x 3",
+            ));
+        }
         self.positions = Some(positions);
         Ok(self)
     }
