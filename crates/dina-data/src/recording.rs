@@ -1,4 +1,5 @@
-use ndarray::{Array2, Array3, Axis};
+use ndarray::parallel::prelude::*;
+use ndarray::{Array2, Array3, ArrayView2, Axis};
 
 use crate::{Error, Result};
 
@@ -99,18 +100,14 @@ impl Recording {
 
     /// Columns that are not finite or constant.
     fn unusable_neurons(&self) -> Vec<usize> {
-        let mut low = vec![f32::INFINITY; self.neurons()];
-        let mut high = vec![f32::NEG_INFINITY; self.neurons()];
-        let mut finite = vec![true; self.neurons()];
-        for row in self.responses.rows() {
-            for (n, &value) in row.iter().enumerate() {
-                finite[n] &= value.is_finite();
-                low[n] = low[n].min(value);
-                high[n] = high[n].max(value);
-            }
-        }
+        let ranges = self
+            .responses
+            .axis_chunks_iter(Axis(0), ROWS_AT_ONCE)
+            .into_par_iter()
+            .map(|rows| Ranges::of(rows, self.neurons()))
+            .reduce(|| Ranges::new(self.neurons()), Ranges::merge);
         (0..self.neurons())
-            .filter(|&n| !finite[n] || low[n] == high[n])
+            .filter(|&n| !ranges.finite[n] || ranges.low[n] == ranges.high[n])
             .collect()
     }
 
@@ -277,6 +274,52 @@ impl Recording {
                 .as_ref()
                 .map(|r| neurons.iter().map(|&n| r[n]).collect()),
         })
+    }
+}
+
+/// Presentations whose ranges are found together: enough work for a thread.
+const ROWS_AT_ONCE: usize = 512;
+
+/// The range of each neuron over some presentations.
+struct Ranges {
+    low: Vec<f32>,
+    high: Vec<f32>,
+    finite: Vec<bool>,
+}
+
+impl Ranges {
+    fn new(neurons: usize) -> Self {
+        Self {
+            low: vec![f32::INFINITY; neurons],
+            high: vec![f32::NEG_INFINITY; neurons],
+            finite: vec![true; neurons],
+        }
+    }
+
+    fn of(rows: ArrayView2<'_, f32>, neurons: usize) -> Self {
+        let mut ranges = Self::new(neurons);
+        for row in rows.rows() {
+            let bounds = ranges.low.iter_mut().zip(&mut ranges.high);
+            for ((&value, (low, high)), finite) in row.iter().zip(bounds).zip(&mut ranges.finite) {
+                *finite &= value.is_finite();
+                *low = low.min(value);
+                *high = high.max(value);
+            }
+        }
+        ranges
+    }
+
+    fn merge(mut self, other: Self) -> Self {
+        for (low, l) in self.low.iter_mut().zip(other.low) {
+            *low = low.min(l);
+        }
+        for (high, h) in self.high.iter_mut().zip(other.high) {
+            *high = high.max(h);
+        }
+        for (finite, f) in self.finite.iter_mut().zip(other.finite) {
+            *finite &= f;
+        }
+        self
     }
 }
 

@@ -1,6 +1,13 @@
 //! Files that other people's tools wrote, in `shared/data` beside the repository. What is expected
 //! was read with scipy.io.loadmat and numpy.load.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use std::path::{Path, PathBuf};
 
 use dina_data::{Error, Format, contents, load_categories, load_images, load_recording};

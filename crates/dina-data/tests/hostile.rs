@@ -1,7 +1,15 @@
 //! Damaged and lying files: an error, never a panic, a loop or memory without need.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use dina_data::mat::{Item, write_mat};
 use dina_data::{Error, contents, load_categories, load_images, load_recording};
@@ -12,6 +20,11 @@ use proptest::prelude::*;
 
 /// A MATLAB file with something of every class.
 fn mat() -> Vec<u8> {
+    static FILE: LazyLock<Vec<u8>> = LazyLock::new(write_everything);
+    FILE.clone()
+}
+
+fn write_everything() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("all.mat");
     let resp = Array2::from_shape_fn((5, 4), |(t, n)| (t * 4 + n) as f32).into_dyn();
@@ -400,6 +413,24 @@ fn nesting_without_end_is_refused() {
     assert!(error.to_string().contains("deep"), "{error}");
 }
 
+/// Small files of `shared/data`, where the folder is there; none elsewhere.
+fn foreign() -> &'static [Vec<u8>] {
+    static FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/formats");
+        let mut files = Vec::new();
+        for part in ["scipy", "matjl/v4", "matjl/v6", "matjl/v7"] {
+            let Ok(entries) = std::fs::read_dir(folder.join(part)) else {
+                eprintln!("skipped: {} is absent", folder.join(part).display());
+                continue;
+            };
+            let read = entries.map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+            files.extend(read.filter(|bytes| bytes.len() < 10_000));
+        }
+        files
+    });
+    &FILES
+}
+
 /// Changes to make: where (as a share of the length), and into what.
 fn changes() -> impl Strategy<Value = Vec<(f64, u8)>> {
     // Bytes that occur as types, flags and sizes do more harm than arbitrary ones.
@@ -432,6 +463,17 @@ proptest! {
         change(&mut bytes, &changes);
         bytes.truncate((cut * bytes.len() as f64) as usize);
         read_every_way(&Folder::new().file(&bytes));
+    }
+
+    #[test]
+    fn mutated_foreign_files_never_panic(
+        which in any::<prop::sample::Index>(), changes in changes(),
+    ) {
+        if let Some(file) = foreign().get(which.index(foreign().len().max(1))) {
+            let mut bytes = file.clone();
+            change(&mut bytes, &changes);
+            read_every_way(&Folder::new().file(&bytes));
+        }
     }
 
     #[test]

@@ -1,5 +1,12 @@
 //! What the writer writes, the reader reads.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use std::path::Path;
 
 use dina_data::mat::{Class, Item, MatFile, Selection, Value, write_mat};

@@ -15,8 +15,9 @@ use super::value::Class;
 
 /// Longer names are cut off by MATLAB.
 const MAX_NAME: usize = 63;
-/// Responses are mostly noise: higher levels gain a few percent and take many times as long.
-const LEVEL: Compression = Compression::new(1);
+/// Responses are mostly noise: higher levels gain a few percent and take many times as long, while
+/// level 1 uses fixed codes, which expand noise.
+const LEVEL: Compression = Compression::new(2);
 /// Columns that are gathered at once from a row-major matrix: a cache line of `f32`.
 const BLOCK: usize = 16;
 
@@ -403,7 +404,12 @@ fn numbers<T: Plain>(out: &mut impl Write, array: &ArrayViewD<'_, T>) -> Result<
             let mut block = Vec::new();
             for columns in matrix.axis_chunks_iter(Axis(1), BLOCK) {
                 block.clear();
-                block.extend(columns.iter().copied());
+                for row in columns.rows() {
+                    match row.as_slice() {
+                        Some(row) => block.extend_from_slice(row),
+                        None => block.extend(row.iter().copied()),
+                    }
+                }
                 buffer.clear();
                 for column in 0..columns.ncols() {
                     for row in 0..rows {
