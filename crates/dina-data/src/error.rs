@@ -5,7 +5,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {source}; check the path, the permissions and the disk", path = path.display())]
     Io {
         /// The file concerned.
         path: PathBuf,

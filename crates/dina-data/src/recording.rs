@@ -1,4 +1,5 @@
-use ndarray::{Array2, Array3, Axis};
+use ndarray::parallel::prelude::*;
+use ndarray::{Array2, Array3, ArrayView2, Axis};
 
 use crate::{Error, Result};
 
@@ -69,7 +70,12 @@ impl Recording {
                 "give one stimulus id per presentation",
             );
         }
-        if let Some(id) = self.stimulus.iter().flatten().find(|&&id| id as usize >= self.images) {
+        if let Some(id) = self
+            .stimulus
+            .iter()
+            .flatten()
+            .find(|&&id| id as usize >= self.images)
+        {
             return fail(
                 "stim.istim",
                 format!("holds id {}, but there are {} images", id + 1, self.images),
@@ -94,17 +100,15 @@ impl Recording {
 
     /// Columns that are not finite or constant.
     fn unusable_neurons(&self) -> Vec<usize> {
-        let mut low = vec![f32::INFINITY; self.neurons()];
-        let mut high = vec![f32::NEG_INFINITY; self.neurons()];
-        let mut finite = vec![true; self.neurons()];
-        for row in self.responses.rows() {
-            for (n, &value) in row.iter().enumerate() {
-                finite[n] &= value.is_finite();
-                low[n] = low[n].min(value);
-                high[n] = high[n].max(value);
-            }
-        }
-        (0..self.neurons()).filter(|&n| !finite[n] || low[n] == high[n]).collect()
+        let ranges = self
+            .responses
+            .axis_chunks_iter(Axis(0), ROWS_AT_ONCE)
+            .into_par_iter()
+            .map(|rows| Ranges::of(rows, self.neurons()))
+            .reduce(|| Ranges::new(self.neurons()), Ranges::merge);
+        (0..self.neurons())
+            .filter(|&n| !ranges.finite[n] || ranges.low[n] == ranges.high[n])
+            .collect()
     }
 
     /// Adds spontaneous activity, timepoints x neurons.
@@ -131,6 +135,14 @@ impl Recording {
     /// When the shape differs.
     pub fn with_positions(mut self, positions: Array2<f32>) -> Result<Self> {
         self.expect_neurons("med", positions.nrows())?;
+        if positions.ncols() != 3 {
+            return Err(Error::variable(
+                &self.origin,
+                "med",
+                format!("has {} columns, expected 3 coordinates", positions.ncols()),
+                "give neurons x 3",
+            ));
+        }
         self.positions = Some(positions);
         Ok(self)
     }
@@ -222,7 +234,12 @@ impl Recording {
     /// The smallest number of repeats over the images that were shown at all.
     pub fn repeats(&self) -> usize {
         let trials = self.trials();
-        trials.iter().map(Vec::len).filter(|&n| n > 0).min().unwrap_or(0)
+        trials
+            .iter()
+            .map(Vec::len)
+            .filter(|&n| n > 0)
+            .min()
+            .unwrap_or(0)
     }
 
     /// The same recording with these neurons only, in this order.
@@ -234,7 +251,11 @@ impl Recording {
             return Err(Error::variable(
                 &self.origin,
                 "neurons",
-                format!("cannot be selected: {} asked of {}", neurons.len(), self.neurons()),
+                format!(
+                    "cannot be selected: {} asked of {}",
+                    neurons.len(),
+                    self.neurons()
+                ),
                 "select at least one, counted from 0",
             ));
         }
@@ -243,10 +264,62 @@ impl Recording {
             responses: self.responses.select(Axis(1), neurons),
             stimulus: self.stimulus.clone(),
             images: self.images,
-            spontaneous: self.spontaneous.as_ref().map(|s| s.select(Axis(1), neurons)),
+            spontaneous: self
+                .spontaneous
+                .as_ref()
+                .map(|s| s.select(Axis(1), neurons)),
             positions: self.positions.as_ref().map(|p| p.select(Axis(0), neurons)),
-            red_cells: self.red_cells.as_ref().map(|r| neurons.iter().map(|&n| r[n]).collect()),
+            red_cells: self
+                .red_cells
+                .as_ref()
+                .map(|r| neurons.iter().map(|&n| r[n]).collect()),
         })
+    }
+}
+
+/// Presentations whose ranges are found together: enough work for a thread.
+const ROWS_AT_ONCE: usize = 512;
+
+/// The range of each neuron over some presentations.
+struct Ranges {
+    low: Vec<f32>,
+    high: Vec<f32>,
+    finite: Vec<bool>,
+}
+
+impl Ranges {
+    fn new(neurons: usize) -> Self {
+        Self {
+            low: vec![f32::INFINITY; neurons],
+            high: vec![f32::NEG_INFINITY; neurons],
+            finite: vec![true; neurons],
+        }
+    }
+
+    fn of(rows: ArrayView2<'_, f32>, neurons: usize) -> Self {
+        let mut ranges = Self::new(neurons);
+        for row in rows.rows() {
+            let bounds = ranges.low.iter_mut().zip(&mut ranges.high);
+            for ((&value, (low, high)), finite) in row.iter().zip(bounds).zip(&mut ranges.finite) {
+                *finite &= value.is_finite();
+                *low = low.min(value);
+                *high = high.max(value);
+            }
+        }
+        ranges
+    }
+
+    fn merge(mut self, other: Self) -> Self {
+        for (low, l) in self.low.iter_mut().zip(other.low) {
+            *low = low.min(l);
+        }
+        for (high, h) in self.high.iter_mut().zip(other.high) {
+            *high = high.max(h);
+        }
+        for (finite, f) in self.finite.iter_mut().zip(other.finite) {
+            *finite &= f;
+        }
+        self
     }
 }
 
