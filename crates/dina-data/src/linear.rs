@@ -4,9 +4,10 @@
 use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
-use faer::{Mat, MatRef, Par};
-use ndarray::linalg::general_mat_mul;
-use ndarray::{Array1, Array2, ArrayView2, Axis, LinalgScalar, ScalarOperand, s};
+use faer::linalg::matmul::matmul;
+use faer::traits::RealField;
+use faer::{Accum, Mat, MatMut, MatRef, Par};
+use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix2, s};
 use rayon::prelude::*;
 
 use crate::{Error, Result};
@@ -14,28 +15,99 @@ use crate::{Error, Result};
 /// Rows of one unit of parallel work.
 const BLOCK: usize = 128;
 
+/// An ndarray matrix as faer sees it; copied only if neither it nor its transpose is in row order.
+struct Operand<'a, T: Clone> {
+    data: CowArray<'a, T, Ix2>,
+    transposed: bool,
+}
+
+impl<'a, T: RealField + Clone> Operand<'a, T> {
+    fn new(x: ArrayView2<'a, T>) -> Self {
+        let transposed = !x.is_standard_layout() && x.t().is_standard_layout();
+        let data = if transposed {
+            x.reversed_axes().into()
+        } else if x.is_standard_layout() {
+            x.into()
+        } else {
+            x.as_standard_layout().into_owned().into()
+        };
+        Self { data, transposed }
+    }
+
+    fn mat(&self) -> MatRef<'_, T> {
+        let (rows, columns) = self.data.dim();
+        let Some(slice) = self.data.as_slice() else {
+            unreachable!("an operand is in row order by construction");
+        };
+        let mat = MatRef::from_row_major_slice(slice, rows, columns);
+        if self.transposed {
+            mat.transpose()
+        } else {
+            mat
+        }
+    }
+}
+
 /// The matrix product.
-pub(crate) fn product<T>(a: ArrayView2<'_, T>, b: ArrayView2<'_, T>) -> Array2<T>
-where
-    T: LinalgScalar + ScalarOperand + Send + Sync,
-{
-    let mut out = Array2::<T>::zeros((a.nrows(), b.ncols()));
+pub(crate) fn product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>) -> Array2<f32> {
+    let (rows, columns) = (a.nrows(), b.ncols());
+    let (a, b) = (Operand::new(a), Operand::new(b));
+    let mut out = Array2::zeros((rows, columns));
     out.axis_chunks_iter_mut(Axis(0), BLOCK)
         .into_par_iter()
-        .zip(a.axis_chunks_iter(Axis(0), BLOCK))
-        .for_each(|(mut out, a)| general_mat_mul(T::one(), &a, &b, T::zero(), &mut out));
+        .enumerate()
+        .for_each(|(block, mut out)| {
+            let count = out.nrows();
+            let Some(out) = out.as_slice_mut() else {
+                unreachable!("rows of a fresh array are contiguous");
+            };
+            matmul(
+                MatMut::from_row_major_slice_mut(out, count, columns),
+                Accum::Replace,
+                a.mat().subrows(block * BLOCK, count),
+                b.mat(),
+                1.0,
+                Par::Seq,
+            );
+        });
     out
 }
 
-/// `x · xᵀ`, summed in f64.
+/// `x · xᵀ`, in f64.
 pub(crate) fn gram(x: ArrayView2<'_, f32>) -> Array2<f64> {
     // Columns converted at a time: bounds the f64 copy.
     const COLUMNS: usize = 2048;
-    let mut sum = Array2::<f64>::zeros((x.nrows(), x.nrows()));
+    let n = x.nrows();
+    // Blocks of the lower half; the other follows by symmetry.
+    let starts = || (0..n).step_by(BLOCK);
+    let mut blocks: Vec<(usize, usize, Vec<f64>)> = starts()
+        .flat_map(|i| starts().take_while(move |&j| j <= i).map(move |j| (i, j)))
+        .map(|(i, j)| (i, j, vec![0.0; BLOCK.min(n - i) * BLOCK.min(n - j)]))
+        .collect();
     for start in (0..x.ncols()).step_by(COLUMNS) {
         let end = (start + COLUMNS).min(x.ncols());
         let part = x.slice(s![.., start..end]).mapv(f64::from);
-        sum += &product(part.view(), part.t());
+        let part = Operand::new(part.view());
+        blocks.par_iter_mut().for_each(|(i, j, out)| {
+            let (rows, columns) = (BLOCK.min(n - *i), BLOCK.min(n - *j));
+            matmul(
+                MatMut::from_row_major_slice_mut(out, rows, columns),
+                Accum::Add,
+                part.mat().subrows(*i, rows),
+                part.mat().subrows(*j, columns).transpose(),
+                1.0,
+                Par::Seq,
+            );
+        });
+    }
+    let mut sum = Array2::zeros((n, n));
+    for (i, j, block) in blocks {
+        let columns = BLOCK.min(n - j);
+        for (k, value) in block.into_iter().enumerate() {
+            let (row, column) = (i + k / columns, j + k % columns);
+            sum[[row, column]] = value;
+            sum[[column, row]] = value;
+        }
     }
     sum
 }
@@ -46,17 +118,14 @@ pub(crate) fn gram(x: ArrayView2<'_, f32>) -> Array2<f64> {
 /// When the iteration does not converge, which takes values that are not finite.
 pub(crate) fn eigen(symmetric: &Array2<f64>) -> Result<(Vec<f64>, Array2<f64>)> {
     let n = symmetric.nrows();
-    let standard = symmetric.as_standard_layout();
-    let Some(slice) = standard.as_slice() else {
-        return Err(dina_core::Error::value("matrix layout", "contiguous", "strided").into());
-    };
+    let symmetric = Operand::new(symmetric.view());
     let mut values = Diag::<f64>::zeros(n);
     let mut vectors = Mat::<f64>::zeros(n, n);
     // One thread: the library splits its work by the number of threads, which changes last bits.
     let need =
         self_adjoint_evd_scratch::<f64>(n, ComputeEigenvectors::Yes, Par::Seq, Default::default());
     self_adjoint_evd(
-        MatRef::from_row_major_slice(slice, n, n),
+        symmetric.mat(),
         values.as_mut(),
         Some(vectors.as_mut()),
         Par::Seq,
@@ -69,11 +138,7 @@ pub(crate) fn eigen(symmetric: &Array2<f64>) -> Result<(Vec<f64>, Array2<f64>)> 
     if sorted.iter().any(|v| !v.is_finite()) {
         return Err(not_finite());
     }
-    let mut columns = Array2::zeros((n, n));
-    for (to, from) in order.enumerate() {
-        let column: Array1<f64> = (0..n).map(|row| vectors[(row, from)]).collect();
-        columns.column_mut(to).assign(&column);
-    }
+    let columns = Array2::from_shape_fn((n, n), |(row, to)| vectors[(row, n - 1 - to)]);
     Ok((sorted, columns))
 }
 
@@ -217,6 +282,32 @@ mod tests {
             let again = product(scaled.view(), thin.right.t());
             assert!((again - &x).iter().all(|d| d.abs() < 1e-4));
         }
+    }
+
+    #[test]
+    fn products_of_every_layout_agree_with_ndarray() {
+        let (a, b) = (noise(150, 37), noise(37, 140));
+        let plain = a.dot(&b);
+        let (at, bt) = (
+            a.t().as_standard_layout().into_owned(),
+            b.t().as_standard_layout().into_owned(),
+        );
+        let wide = ndarray::concatenate(Axis(1), &[b.view(), b.view()]).unwrap();
+        for found in [
+            product(a.view(), b.view()),
+            product(at.t(), bt.t()),
+            product(a.view(), wide.slice(s![.., 140..])),
+        ] {
+            assert!((&found - &plain).iter().all(|d| d.abs() < 1e-4));
+        }
+        assert_eq!(product(a.slice(s![..0, ..]), b.view()).dim(), (0, 140));
+        assert_eq!(product(a.view(), b.slice(s![.., ..0])).dim(), (150, 0));
+        let wide = a.mapv(f64::from);
+        assert!(
+            (gram(a.view()) - wide.dot(&wide.t()))
+                .iter()
+                .all(|d| d.abs() < 1e-9)
+        );
     }
 
     #[test]

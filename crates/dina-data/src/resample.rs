@@ -35,20 +35,16 @@ impl Resampler {
         value: impl Fn(u8) -> f32,
         mut out: ArrayViewMut2<'_, f32>,
     ) {
-        let narrow: Vec<f32> = plane
-            .rows()
-            .into_iter()
-            .flat_map(|row| {
-                self.columns
-                    .iter()
-                    .map(|cover| {
-                        let pixels = row.iter().skip(cover.start);
-                        pixels.zip(&cover.weights).map(|(&p, w)| value(p) * w).sum()
-                    })
-                    .collect::<Vec<f32>>()
-            })
-            .collect();
         let width = self.columns.len();
+        let mut narrow = Vec::with_capacity(plane.nrows() * width);
+        let mut wide = vec![0.0; plane.ncols()];
+        for row in plane.rows() {
+            wide.iter_mut().zip(row).for_each(|(w, &p)| *w = value(p));
+            narrow.extend(self.columns.iter().map(|cover| -> f32 {
+                let covered = &wide[cover.start..];
+                covered.iter().zip(&cover.weights).map(|(v, w)| v * w).sum()
+            }));
+        }
         for (cover, mut out) in self.rows.iter().zip(out.rows_mut()) {
             out.fill(0.0);
             for (row, weight) in narrow.chunks(width).skip(cover.start).zip(&cover.weights) {

@@ -6,7 +6,7 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::linear::{Thin, column_sums, moments, product, thin};
+use crate::linear::{Thin, moments, product, thin};
 use crate::resample::Resampler;
 use crate::view::{Role, Train, View};
 use crate::{Error, Images, Result};
@@ -72,7 +72,8 @@ pub struct WindowConfig {
     pub cells: usize,
     /// Neurons that are looked at, drawn at random where there are more.
     pub neurons: usize,
-    /// Cells below this part of the largest receptive-field energy are left out; at least 0, below 1.
+    /// How far the window reaches: around the cells that stand out, those with this part of the largest
+    /// energy are taken in; at least 0, below 1.
     pub energy: f64,
     /// Added around the cells that count, in degrees.
     pub margin: f32,
@@ -81,12 +82,12 @@ pub struct WindowConfig {
 }
 
 impl Default for WindowConfig {
-    /// 300 cells, 256 neurons, a tenth of the energy, a margin of 4 degrees, seed 0.
+    /// 300 cells, 256 neurons, a fifth of the energy, a margin of 4 degrees, seed 0.
     fn default() -> Self {
         Self {
             cells: 300,
             neurons: 256,
-            energy: 0.1,
+            energy: 0.2,
             margin: 4.0,
             seed: Seed::new(0),
         }
@@ -155,8 +156,9 @@ impl WindowEstimate {
     /// images, by cross-validation over training images. The energy of a cell is
     /// `sum_n w_n (b1_n . b2_n)` with `b1` and `b2` the weights of the cell from two disjoint halves
     /// of the images, so that noise adds nothing on average, and `w_n` the squared
-    /// cross-validated correlation of neuron n. The window is the bounding box of the cells whose energy
-    /// is above that of any cell after shuffling and above a part of the largest, with a margin.
+    /// cross-validated correlation of neuron n. The window is the bounding box, with a margin, of the cells whose energy
+    /// is above that of any cell after shuffling, and of those around them whose energy is a
+    /// part of the largest and above the noise.
     ///
     /// Where the data do not support this (too few images, no prediction, no cell that stands
     /// out), the window is the whole image and [`WindowEstimate::source`] says why.
@@ -201,8 +203,7 @@ impl WindowEstimate {
         }
         let Map { energy, noise } = Map::estimate(&x, &y, &prediction, &config.seed)?;
         let peak = energy.iter().copied().fold(0.0, f64::max);
-        let bar = noise.max(config.energy * peak);
-        let cells: Vec<usize> = (0..energy.len()).filter(|&c| energy[c] > bar).collect();
+        let cells = connected(&energy, noise, config.energy * peak, grid);
         let relative = energy
             .iter()
             .map(|e| if peak > 0.0 { e / peak } else { 0.0 })
@@ -361,41 +362,43 @@ impl Prediction {
             .par_iter()
             .map(|held_out| predict_fold(x, y, held_out))
             .collect::<Result<_>>()?;
-        let predicted: Vec<Array2<f32>> = (0..PENALTIES.len())
+        let mut predicted: Vec<Array2<f32>> = (0..PENALTIES.len())
             .map(|penalty| {
                 let parts: Vec<_> = parts.iter().map(|fold| fold[penalty].view()).collect();
                 concatenate(Axis(0), &parts)
                     .map_err(|e| dina_core::Error::value("folds", "equal widths", e).into())
             })
             .collect::<Result<_>>()?;
-        let mean = |r: &[f64]| r.iter().sum::<f64>() / r.len().max(1) as f64;
-        let correlations: Vec<Vec<f64>> = predicted
+        // Shuffling rows changes no column's mean or spread: z-scored once, a correlation is a mean
+        // of products.
+        let mut measured = measured;
+        z_score(&mut measured);
+        predicted.iter_mut().for_each(z_score);
+        let in_order: Vec<usize> = (0..measured.nrows()).collect();
+        let means: Vec<f64> = predicted
             .iter()
-            .map(|p| correlations(p, &measured))
+            .map(|p| mean_correlation(p, &measured, &in_order))
             .collect();
         let best = (0..PENALTIES.len())
-            .max_by(|&a, &b| mean(&correlations[a]).total_cmp(&mean(&correlations[b])))
+            .max_by(|&a, &b| means[a].total_cmp(&means[b]))
             .unwrap_or(0);
-        let correlation = mean(&correlations[best]);
         // The penalty is chosen again for every shuffle, as it was for the truth.
         let as_good = (0..SHUFFLES)
             .into_par_iter()
             .filter(|&i| {
                 let order = shuffled_within(&folds, &seed.child("window shuffles").index(i));
-                let shuffled = measured.select(Axis(0), &order);
                 predicted
                     .iter()
-                    .any(|p| mean(&self::correlations(p, &shuffled)) >= correlation)
+                    .any(|p| mean_correlation(p, &measured, &order) >= means[best])
             })
             .count();
+        let products = &predicted[best] * &measured;
+        let (correlations, _) = moments(products.view());
         Ok(Self {
             penalty: PENALTIES[best],
-            correlation,
+            correlation: means[best],
             p: (1 + as_good) as f64 / (1 + SHUFFLES) as f64,
-            weights: correlations[best]
-                .iter()
-                .map(|r| r.max(0.0).powi(2))
-                .collect(),
+            weights: correlations.iter().map(|r| r.max(0.0).powi(2)).collect(),
         })
     }
 }
@@ -424,18 +427,14 @@ fn shuffled_within(folds: &[Vec<usize>], seed: &Seed) -> Vec<usize> {
     order
 }
 
-/// Pearson correlation of each column, 0 where one is constant.
-fn correlations(a: &Array2<f32>, b: &Array2<f32>) -> Vec<f64> {
-    let ((mean_a, sd_a), (mean_b, sd_b)) = (moments(a.view()), moments(b.view()));
-    let products = a * b;
-    let sums = column_sums(products.view(), |v, _| v, &[]);
-    (0..a.ncols())
-        .map(|n| {
-            let covariance = sums[n] / a.nrows() as f64 - mean_a[n] * mean_b[n];
-            let scale = sd_a[n] * sd_b[n];
-            if scale > 0.0 { covariance / scale } else { 0.0 }
-        })
-        .collect()
+/// Mean over columns of the correlation of `a` with the rows of `b` in this order; both z-scored.
+fn mean_correlation(a: &Array2<f32>, b: &Array2<f32>, order: &[usize]) -> f64 {
+    let sum: f64 = order
+        .iter()
+        .enumerate()
+        .map(|(row, &other)| f64::from(a.row(row).dot(&b.row(other))))
+        .sum();
+    sum / a.len().max(1) as f64
 }
 
 /// Receptive-field energy of every cell.
@@ -510,6 +509,29 @@ impl Half {
         self.ridge
             .weights(self.y.select(Axis(0), &order).view(), penalty)
     }
+}
+
+/// The cells above `noise` and `part`, and those above `part` that touch them, directly or through
+/// others. Noise is as often negative as positive: no cell counts that is not above the most negative
+/// one.
+fn connected(energy: &[f64], noise: f64, part: f64, grid: (usize, usize)) -> Vec<usize> {
+    let low = energy.iter().fold(part, |low, e| low.max(-e));
+    let high = noise.max(low);
+    let mut chosen: Vec<bool> = energy.iter().map(|&e| e > high).collect();
+    let mut open: Vec<usize> = (0..energy.len()).filter(|&c| chosen[c]).collect();
+    while let Some(cell) = open.pop() {
+        let (row, column) = (cell / grid.1, cell % grid.1);
+        for row in row.saturating_sub(1)..(row + 2).min(grid.0) {
+            for column in column.saturating_sub(1)..(column + 2).min(grid.1) {
+                let next = row * grid.1 + column;
+                if !chosen[next] && energy[next] > low {
+                    chosen[next] = true;
+                    open.push(next);
+                }
+            }
+        }
+    }
+    (0..energy.len()).filter(|&c| chosen[c]).collect()
 }
 
 /// The bounding box of cells, with a margin, in pixels.

@@ -175,31 +175,32 @@ fn standard(train: &View<'_, Train>) -> Result<FittedPreprocessing> {
         Preprocessing::new([Step::Compress(Curve::SignedSqrt), z]),
         Preprocessing::new([z]),
     ];
-    let mut candidates = Vec::new();
-    for preprocessing in curves {
-        candidates.push(compared.judge(train, preprocessing)?);
-    }
+    let mut tried = curves
+        .into_iter()
+        .map(|preprocessing| compared.judge(train, preprocessing))
+        .collect::<Result<Vec<_>>>()?;
     if spontaneous_suffices(train.recording()) {
-        let mut steps = candidates[best(&candidates)].preprocessing.steps.clone();
+        let mut steps = tried[best(&tried)].0.preprocessing.steps.clone();
         steps.extend([
             Step::RemoveSpontaneous {
                 components: COMPONENTS,
             },
             z,
         ]);
-        candidates.push(compared.judge(train, Preprocessing::new(steps))?);
+        tried.push(compared.judge(train, Preprocessing::new(steps))?);
     }
-    let best = best(&candidates);
-    candidates[best].chosen = true;
-    let mut fitted = candidates[best].preprocessing.fit(train)?;
+    let best = best(&tried);
+    tried[best].0.chosen = true;
+    let (candidates, mut fitted): (Vec<_>, Vec<_>) = tried.into_iter().unzip();
+    let mut fitted = fitted.swap_remove(best);
     fitted.candidates = candidates;
     Ok(fitted)
 }
 
 /// The first of the best.
-fn best(candidates: &[Candidate]) -> usize {
-    let score = |i: usize| candidates[i].two_way.unwrap_or(0.0);
-    (1..candidates.len()).fold(0, |best, i| if score(i) > score(best) { i } else { best })
+fn best(tried: &[(Candidate, FittedPreprocessing)]) -> usize {
+    let score = |i: usize| tried[i].0.two_way.unwrap_or(0.0);
+    (1..tried.len()).fold(0, |best, i| if score(i) > score(best) { i } else { best })
 }
 
 /// Whether components of spontaneous activity are known well enough and are few enough of the
@@ -234,17 +235,21 @@ impl Compared {
         Self { rows, halves }
     }
 
-    fn judge(&self, train: &View<'_, Train>, preprocessing: Preprocessing) -> Result<Candidate> {
-        let recording = train.recording();
-        let fitted = preprocessing.fit_rows(recording, &self.rows)?;
-        let trials = recording.responses().select(Axis(0), &self.rows);
+    fn judge(
+        &self,
+        train: &View<'_, Train>,
+        preprocessing: Preprocessing,
+    ) -> Result<(Candidate, FittedPreprocessing)> {
+        let fitted = preprocessing.fit(train)?;
+        let trials = train.recording().responses().select(Axis(0), &self.rows);
         let responses = fitted.transform(trials.view())?;
         let [first, second] = [0, 1].map(|half| self.half(&responses, half));
-        Ok(Candidate {
+        let candidate = Candidate {
             preprocessing,
             two_way: Some(two_way(&product(first.view(), second.t()))),
             chosen: false,
-        })
+        };
+        Ok((candidate, fitted))
     }
 
     fn half(&self, responses: &Array2<f32>, half: usize) -> Array2<f32> {

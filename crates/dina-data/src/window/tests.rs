@@ -110,6 +110,22 @@ fn a_planted_receptive_field_is_found() {
 }
 
 #[test]
+fn a_region_grows_from_what_stands_out_only() {
+    let energy = [
+        0.9, 0.3, 0.0, 0.0, 0.0, //
+        0.0, 0.3, 0.1, 0.0, 0.4, //
+        0.0, 0.0, 0.3, -0.15, 0.4,
+    ];
+    // The chain of 0.3 hangs on 0.9; 0.4 on the right touches nothing above 0.5.
+    assert_eq!(connected(&energy, 0.5, 0.2, (3, 5)), [0, 1, 6, 12]);
+    // Cells no further above 0 than the lowest is below do not count.
+    assert_eq!(connected(&energy, 0.5, 0.05, (3, 5)), [0, 1, 6, 12]);
+    // Nor does what is surely there, and small.
+    assert_eq!(connected(&energy, 0.05, 0.5, (3, 5)), [0]);
+    assert!(connected(&energy, 1.0, 0.2, (3, 5)).is_empty());
+}
+
+#[test]
 fn test_trials_do_not_move_the_window() {
     let images = images(150, 40, 40, 2);
     let recording = recording(&images, (20.0, 20.0), 3.0, 10, 0.5);
