@@ -1,0 +1,287 @@
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use dina_core::{Error as CoreError, FeatureMaps, Mode, Seed, TensorFile, Tower};
+use dina_loss::{InfoNce, InfoNceConfig, cosine_logits};
+use dina_model::{
+    Dense, Factorised, GaborConfig, ImageTower, ImageTowerConfig, LEVEL, Mlp, NeuralTowerConfig, ReadInKind,
+    WarmStartData, warm_start,
+};
+use dina_train::{LogEntry, Model, Outcome, TrainConfig};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Profile, Result};
+
+/// Items mapped at a time outside training.
+const BATCH: usize = 256;
+
+/// Below this many training images a recording counts as small: more averaging, more regularisation, and several
+/// models whose similarities are averaged.
+const SMALL: usize = 400;
+
+/// Everything that makes a model: towers, objective, training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    /// The image tower.
+    pub image: ImageTowerConfig,
+    /// The neural tower.
+    pub neural: NeuralTowerConfig,
+    /// The objective.
+    pub objective: InfoNceConfig,
+    /// The training.
+    pub train: TrainConfig,
+    /// Trials averaged into a training sample, at most.
+    pub averaged: usize,
+    /// Pixels by which training images are moved, at most.
+    pub shift: usize,
+    /// Models trained from different seeds, whose similarities are averaged.
+    pub members: usize,
+}
+
+impl ModelConfig {
+    /// The default for a recording: what the number of training images can support. The constants were chosen on
+    /// simulated populations and on validation images, never on test images.
+    pub fn for_data(
+        (height, width): (usize, usize),
+        degrees_per_pixel: f64,
+        neurons: usize,
+        train_images: usize,
+        profile: Profile,
+    ) -> Self {
+        let small = train_images < SMALL;
+        let steps = match (profile, small) {
+            (Profile::Smoke, _) => 20,
+            (Profile::Quick, _) => 300,
+            (Profile::Full, true) => 600,
+            (Profile::Full, false) => 2000,
+        };
+        let train = TrainConfig {
+            steps,
+            batch: 256,
+            validate_every: if profile == Profile::Smoke { 10 } else { 20 },
+            ..TrainConfig::default()
+        };
+        Self {
+            image: ImageTowerConfig {
+                height,
+                width,
+                degrees_per_pixel,
+                gabor: GaborConfig::default(),
+                channels: if small { 16 } else { 32 },
+                hidden: 32,
+            },
+            neural: NeuralTowerConfig {
+                neurons,
+                read_in: ReadInKind::Factorised { rank: 4 },
+                dropout: if small { 0.5 } else { 0.1 },
+            },
+            objective: InfoNceConfig::default(),
+            train,
+            averaged: if small { 8 } else { 1 },
+            shift: usize::from(small) * 2,
+            members: match (profile, small) {
+                (Profile::Smoke, _) | (_, false) => 1,
+                _ => 5,
+            },
+        }
+    }
+}
+
+/// Two towers and their objective.
+pub struct Towers {
+    config: ModelConfig,
+    image: ImageTower,
+    neural: Box<dyn Tower>,
+    objective: InfoNce,
+    device: Device,
+}
+
+impl Towers {
+    /// Towers with random weights, or, where training data are given and the read-in is factorised, started in
+    /// closed form.
+    ///
+    /// # Errors
+    /// When the configuration is refused.
+    pub fn new(config: ModelConfig, seed: Seed, device: &Device, start: Option<WarmStartData<'_>>) -> Result<Self> {
+        let image = ImageTower::new(config.image.clone(), seed, device)?;
+        let level = image
+            .levels()
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::Job("the image tower has no level to align".into()))?;
+        let NeuralTowerConfig { neurons, read_in, dropout } = config.neural;
+        let neural: Box<dyn Tower> = match read_in {
+            ReadInKind::Factorised { rank } => {
+                let tower = Factorised::new(neurons, rank, level, dropout, seed, device)?;
+                if let Some(data) = start {
+                    warm_start(&image, &tower, data)?;
+                }
+                Box::new(tower)
+            }
+            ReadInKind::Dense => Box::new(Dense::new(neurons, level, dropout, seed, device)?),
+            ReadInKind::Mlp { hidden } => Box::new(Mlp::new(neurons, hidden, level, dropout, seed, device)?),
+        };
+        let objective = InfoNce::new(config.objective, device)?;
+        Ok(Self { config, image, neural, objective, device: device.clone() })
+    }
+
+    /// What they were made from.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// For the trainer.
+    pub fn model(&self) -> Model<'_> {
+        Model { image: &self.image, neural: self.neural.as_ref(), objective: &self.objective }
+    }
+
+    /// The image tower.
+    pub fn image(&self) -> &dyn Tower {
+        &self.image
+    }
+
+    /// The neural tower.
+    pub fn neural(&self) -> &dyn Tower {
+        self.neural.as_ref()
+    }
+
+    /// Maps of images (images x height x width, standardised), a batch at a time.
+    ///
+    /// # Errors
+    /// When the images have another size than the tower takes.
+    pub fn image_maps(&self, images: ArrayView3<f32>) -> Result<FeatureMaps> {
+        let (count, height, width) = images.dim();
+        self.maps(self.image(), count, |range| {
+            let part = images.slice_axis(Axis(0), range.into());
+            let len = part.len_of(Axis(0));
+            Ok(Tensor::from_iter(part.iter().copied(), &self.device)?.reshape((len, 1, height, width))?)
+        })
+    }
+
+    /// Maps of preprocessed responses (trials x neurons), a batch at a time.
+    ///
+    /// # Errors
+    /// When the responses have another number of neurons than the tower takes.
+    pub fn neural_maps(&self, responses: ArrayView2<f32>) -> Result<FeatureMaps> {
+        let (count, neurons) = responses.dim();
+        self.maps(self.neural(), count, |range| {
+            let part = responses.slice_axis(Axis(0), range.into());
+            let len = part.len_of(Axis(0));
+            Ok(Tensor::from_iter(part.iter().copied(), &self.device)?.reshape((len, neurons))?)
+        })
+    }
+
+    fn maps(
+        &self,
+        tower: &dyn Tower,
+        count: usize,
+        input: impl Fn(std::ops::Range<usize>) -> Result<Tensor>,
+    ) -> Result<FeatureMaps> {
+        let parts = (0..count)
+            .step_by(BATCH)
+            .map(|first| {
+                let maps = tower.forward(&input(first..count.min(first + BATCH))?, Mode::Eval)?;
+                Ok(maps.detach())
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(FeatureMaps::cat(&parts)?)
+    }
+
+    /// Similarity of every trial with every image, trials x images.
+    ///
+    /// # Errors
+    /// As [`Towers::image_maps`] and [`Towers::neural_maps`].
+    pub fn similarity(&self, responses: ArrayView2<f32>, images: ArrayView3<f32>) -> Result<Array2<f32>> {
+        let image = self.image_maps(images)?;
+        let (trials, count) = (responses.nrows(), images.len_of(Axis(0)));
+        let mut values = Vec::with_capacity(trials * count);
+        // Maps of all trials at once could be large; logits of a batch are not.
+        for first in (0..trials).step_by(4 * BATCH) {
+            let part = responses.slice_axis(Axis(0), (first..trials.min(first + 4 * BATCH)).into());
+            let neural = self.neural_maps(part)?;
+            let cosine = cosine_logits(&neural, &image, self.config.objective.similarity)?;
+            values.extend(cosine.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Array2::from_shape_vec((trials, count), values)
+            .map_err(|_| CoreError::shape("similarity", [trials, count], [0]).into())
+    }
+
+    /// Writes the weights with the configuration and how they came about.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: &Path, record: &TrainingRecord) -> Result<()> {
+        let mut file = TensorFile::default();
+        for parameter in self.model().parameters() {
+            file.tensors.insert(parameter.name, parameter.var.as_tensor().clone());
+        }
+        for (name, text) in [
+            ("config", serde_json::to_string(&self.config)),
+            ("record", serde_json::to_string(record)),
+        ] {
+            let text = text.map_err(|e| Error::Job(format!("{name} of {}: {e}", path.display())))?;
+            file.metadata.insert(name.into(), text);
+        }
+        Ok(file.write(path)?)
+    }
+
+    /// Reads what [`Towers::save`] wrote.
+    ///
+    /// # Errors
+    /// When the file is missing, damaged, or no model of this version.
+    pub fn load(path: &Path, device: &Device) -> Result<(Self, TrainingRecord)> {
+        let file = TensorFile::read(path, device)?;
+        let config: ModelConfig = parse(&file, "config", path)?;
+        let record = parse(&file, "record", path)?;
+        let towers = Self::new(config, Seed::new(0), device, None)?;
+        for parameter in towers.model().parameters() {
+            let tensor = file.tensor(&parameter.name)?;
+            if tensor.dims() != parameter.var.dims() {
+                let what = format!("{}: `{}`", path.display(), parameter.name);
+                return Err(CoreError::shape(what, parameter.var.dims(), tensor.dims()).into());
+            }
+            parameter.var.set(tensor)?;
+        }
+        Ok((towers, record))
+    }
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(file: &TensorFile, name: &str, path: &Path) -> Result<T> {
+    let broken = |why: String| {
+        Error::Job(format!("{}: no model of this version ({why}); train it again", path.display()))
+    };
+    let text = file.metadata.get(name).ok_or_else(|| broken(format!("`{name}` is missing")))?;
+    serde_json::from_str(text).map_err(|e| broken(format!("`{name}`: {e}")))
+}
+
+/// How a model came about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainingRecord {
+    /// Hash of data, split, configuration and seed: what makes this model this one.
+    pub identity: dina_core::ContentHash,
+    /// How the training ended.
+    pub outcome: Outcome,
+    /// Its log, a line a step.
+    pub log: Vec<LogEntry>,
+}
+
+/// A level of maps as an array, images x channels x height x width.
+pub(crate) fn level_array(maps: &FeatureMaps) -> Result<ndarray::Array4<f32>> {
+    let map = maps.get(LEVEL)?;
+    let dims = map.dims4().map_err(CoreError::from)?;
+    let values = map.flatten_all()?.to_vec1::<f32>()?;
+    ndarray::Array4::from_shape_vec(dims, values)
+        .map_err(|_| CoreError::shape("feature map", map.dims(), [0]).into())
+}
+
+/// Images as a tensor `[images, 1, height, width]`.
+pub(crate) fn image_tensor(images: &Array3<f32>, device: &Device) -> Result<Tensor> {
+    let (count, height, width) = images.dim();
+    Ok(Tensor::from_iter(images.iter().copied(), device)?.reshape((count, 1, height, width))?)
+}
+
+/// Responses as a tensor `[trials, neurons]`.
+pub(crate) fn response_tensor(responses: &Array2<f32>, device: &Device) -> Result<Tensor> {
+    Ok(Tensor::from_iter(responses.iter().copied(), device)?.reshape(responses.dim())?)
+}

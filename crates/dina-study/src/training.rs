@@ -1,0 +1,310 @@
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use dina_core::{ContentHash, Seed, write_atomic};
+use dina_decode::identification::Pool;
+use dina_model::WarmStartData;
+use dina_train::{Evaluation, LogEntry, PairedData, Trainer};
+use ndarray::{Array2, Axis};
+use serde::Serialize;
+
+use crate::fold::as_indices;
+use crate::towers::{image_tensor, response_tensor};
+use crate::{Dataset, Error, Fold, JobConfig, ModelConfig, Progress, Result, Towers, TrainingRecord};
+
+/// The models of one fold.
+pub struct Trained {
+    /// Members, whose similarities are averaged.
+    pub members: Vec<Towers>,
+    /// How each came about.
+    pub records: Vec<TrainingRecord>,
+}
+
+impl Trained {
+    /// Similarity of trials with images, averaged over members.
+    ///
+    /// # Errors
+    /// As [`Towers::similarity`].
+    pub fn similarity(
+        &self,
+        responses: ndarray::ArrayView2<f32>,
+        images: ndarray::ArrayView3<f32>,
+    ) -> Result<Array2<f32>> {
+        let mut total = Array2::zeros((responses.nrows(), images.len_of(Axis(0))));
+        for member in &self.members {
+            total += &member.similarity(responses, images)?;
+        }
+        Ok(total / self.members.len() as f32)
+    }
+}
+
+/// Where the models of a job lie.
+#[derive(Debug, Clone)]
+pub struct Checkpoints {
+    folder: PathBuf,
+}
+
+impl Checkpoints {
+    /// Inside the output folder of a job.
+    pub fn new(out: &Path) -> Self {
+        Self { folder: out.join("checkpoints") }
+    }
+
+    /// A finished model.
+    pub fn model(&self, fold: usize, member: usize) -> PathBuf {
+        self.folder.join(format!("fold-{}-model-{}.safetensors", fold + 1, member + 1))
+    }
+
+    /// The state of an unfinished training.
+    pub fn state(&self, fold: usize, member: usize) -> PathBuf {
+        self.folder.join(format!("fold-{}-model-{}.training.safetensors", fold + 1, member + 1))
+    }
+}
+
+/// One line of `train.jsonl`.
+#[derive(Serialize)]
+struct Line<'a> {
+    fold: usize,
+    model: usize,
+    #[serde(flatten)]
+    entry: &'a LogEntry,
+}
+
+/// Trains the models of every fold, and writes `checkpoints/` and `train.jsonl` into the output folder.
+pub struct Training<'a> {
+    /// What is trained on.
+    pub dataset: &'a Dataset,
+    /// The folds.
+    pub folds: &'a [Fold],
+    /// The job.
+    pub config: &'a JobConfig,
+    /// Where it runs.
+    pub device: &'a Device,
+    /// The output folder.
+    pub out: &'a Path,
+    /// Whether finished models and unfinished trainings in the output folder are taken over.
+    pub resume: bool,
+}
+
+impl Training<'_> {
+    /// Trains, or takes over what is there.
+    ///
+    /// # Errors
+    /// When the folder holds another job's work (with `resume`), a file cannot be written, or training diverges.
+    pub fn run(&self, progress: &dyn Progress) -> Result<Vec<Trained>> {
+        let mut lines: Vec<String> = Vec::new();
+        let mut trained = Vec::new();
+        for (index, fold) in self.folds.iter().enumerate() {
+            let config = self.model_config(fold);
+            let mut of_fold = Trained { members: Vec::new(), records: Vec::new() };
+            for member in 0..config.members {
+                let (towers, record) = self.member(index, member, &config, &lines, progress)?;
+                lines.extend(log_lines(index, member, &record.log)?);
+                of_fold.members.push(towers);
+                of_fold.records.push(record);
+            }
+            self.write_log(&lines)?;
+            trained.push(of_fold);
+        }
+        Ok(trained)
+    }
+
+    /// Reads the finished models of every fold.
+    ///
+    /// # Errors
+    /// When one is missing, damaged, or was trained in another job.
+    pub fn load(&self) -> Result<Vec<Trained>> {
+        let checkpoints = Checkpoints::new(self.out);
+        self.folds
+            .iter()
+            .enumerate()
+            .map(|(index, fold)| {
+                let config = self.model_config(fold);
+                let identity = |member| self.identity(fold, &config, member);
+                let mut trained = Trained { members: Vec::new(), records: Vec::new() };
+                for member in 0..config.members {
+                    let path = checkpoints.model(index, member);
+                    let (towers, record) = Towers::load(&path, self.device)?;
+                    if record.identity != identity(member) {
+                        return Err(other_job(&path));
+                    }
+                    trained.members.push(towers);
+                    trained.records.push(record);
+                }
+                Ok(trained)
+            })
+            .collect()
+    }
+
+    fn model_config(&self, fold: &Fold) -> ModelConfig {
+        let (_, height, width) = fold.images.dim();
+        ModelConfig::for_data(
+            (height, width),
+            f64::from(fold.degrees_per_pixel),
+            fold.neurons.len(),
+            fold.split.train().len(),
+            self.config.profile,
+        )
+    }
+
+    fn identity(&self, fold: &Fold, config: &ModelConfig, member: usize) -> ContentHash {
+        let config = serde_json::to_string(config).unwrap_or_default();
+        let parts = [
+            self.dataset.hash.to_string(),
+            fold.split.hash().to_string(),
+            self.config.hash().to_string(),
+            config,
+            member.to_string(),
+        ];
+        ContentHash::of(parts.iter().map(String::as_bytes))
+    }
+
+    fn member(
+        &self,
+        index: usize,
+        member: usize,
+        config: &ModelConfig,
+        lines: &[String],
+        progress: &dyn Progress,
+    ) -> Result<(Towers, TrainingRecord)> {
+        let fold = &self.folds[index];
+        let checkpoints = Checkpoints::new(self.out);
+        let (model, state) = (checkpoints.model(index, member), checkpoints.state(index, member));
+        let identity = self.identity(fold, config, member);
+        if self.resume && model.exists() {
+            let (towers, record) = Towers::load(&model, self.device)?;
+            if record.identity != identity {
+                return Err(other_job(&model));
+            }
+            return Ok((towers, record));
+        }
+        progress.begin(&label(self.folds.len(), index, config.members, member), config.train.steps);
+        let seed = Seed::new(self.config.seed).child("train").index(index).index(member);
+        let (towers, data) = self.start(fold, config, seed)?;
+        let mut trainer = Trainer::new(towers.model(), config.train, seed, identity)?;
+        if self.resume && state.exists() {
+            trainer.resume(&state)?;
+        }
+        let validation = Validation::new(self.dataset, fold)?;
+        let outcome = trainer.run::<Error>(
+            &data,
+            || validation.score(&towers),
+            |trainer| {
+                let Some(last) = trainer.log().last() else { return Ok(()) };
+                let note = match &last.validation {
+                    Some(found) => format!("loss {:.3}, validation top-1 {:.3}", last.loss, found.top1),
+                    None => format!("loss {:.3}", last.loss),
+                };
+                progress.advance(trainer.step_count(), &note);
+                if last.validation.is_some() {
+                    trainer.checkpoint()?.write(&state)?;
+                    let mut all = lines.to_vec();
+                    all.extend(log_lines(index, member, trainer.log())?);
+                    self.write_log(&all)?;
+                }
+                Ok(())
+            },
+        )?;
+        let record = TrainingRecord { identity, outcome, log: trainer.log().to_vec() };
+        drop(trainer);
+        towers.save(&model, &record)?;
+        if let Err(source) = std::fs::remove_file(&state)
+            && source.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(dina_core::Error::Io { path: state, source }.into());
+        }
+        progress.end();
+        Ok((towers, record))
+    }
+
+    /// Towers started on the training view, and its batches.
+    fn start(&self, fold: &Fold, config: &ModelConfig, seed: Seed) -> Result<(Towers, PairedData)> {
+        let views = fold.views(self.dataset)?;
+        let ids = views.train.images();
+        let images = fold.select(ids);
+        let trials = views.train.trials().to_vec();
+        let data = WarmStartData {
+            images: &image_tensor(&images, self.device)?,
+            responses: &response_tensor(&fold.responses, self.device)?,
+            trials: &trials,
+        };
+        let towers = Towers::new(config.clone(), seed, self.device, Some(data))?;
+        let mut data = PairedData::new(images, fold.responses.clone(), trials, ids.to_vec())?;
+        data.averaged = config.averaged;
+        data.shift = config.shift;
+        data.device = self.device.clone();
+        Ok((towers, data))
+    }
+
+    fn write_log(&self, lines: &[String]) -> Result<()> {
+        Ok(write_atomic(self.out.join("train.jsonl"), |writer| {
+            lines.iter().try_for_each(|line| writeln!(writer, "{line}"))
+        })?)
+    }
+}
+
+fn log_lines(fold: usize, member: usize, log: &[LogEntry]) -> Result<Vec<String>> {
+    log.iter()
+        .map(|entry| {
+            serde_json::to_string(&Line { fold: fold + 1, model: member + 1, entry })
+                .map_err(|e| Error::Job(format!("train.jsonl: {e}")))
+        })
+        .collect()
+}
+
+fn label(folds: usize, fold: usize, members: usize, member: usize) -> String {
+    let mut label = "train".to_owned();
+    if folds > 1 {
+        label.push_str(&format!(" fold {}/{folds}", fold + 1));
+    }
+    if members > 1 {
+        label.push_str(&format!(" model {}/{members}", member + 1));
+    }
+    label
+}
+
+fn other_job(path: &Path) -> Error {
+    Error::Job(format!(
+        "{}: was trained in another job (other data, split, configuration or seed); choose another --out, or the flags it \
+         was trained with",
+        path.display()
+    ))
+}
+
+/// Retrieval of the validation images, on which training is stopped.
+struct Validation {
+    responses: Array2<f32>,
+    truth: Vec<usize>,
+    ids: Vec<usize>,
+    images: ndarray::Array3<f32>,
+}
+
+/// Trials of an image that validation looks at, at most: with 50 repeats a few say as much.
+const VALIDATION_TRIALS: usize = 10;
+
+impl Validation {
+    fn new(dataset: &Dataset, fold: &Fold) -> Result<Self> {
+        let views = fold.views(dataset)?;
+        let mut rows = Vec::new();
+        let mut truth = Vec::new();
+        for (column, trials) in views.validation.trials().iter().enumerate() {
+            let step = trials.len().div_ceil(VALIDATION_TRIALS);
+            for &row in trials.iter().step_by(step) {
+                rows.push(row);
+                truth.push(column);
+            }
+        }
+        Ok(Self {
+            responses: fold.responses.select(Axis(0), &rows),
+            truth,
+            ids: as_indices(views.validation.images()),
+            images: fold.select(views.validation.images()),
+        })
+    }
+
+    fn score(&self, towers: &Towers) -> Result<Evaluation> {
+        let similarity = towers.similarity(self.responses.view(), self.images.view())?;
+        let ranks = Pool::new(similarity, self.truth.clone(), self.ids.clone())?.ranks()?;
+        Ok(Evaluation { score: ranks.mean_reciprocal(), top1: ranks.top(1) })
+    }
+}
