@@ -33,7 +33,15 @@ fn main() -> Result<(), Failure> {
         }
     }
     let start = Instant::now();
-    let simulation = simulate(&config, &|_| ())?;
+    let simulation = simulate(&config, &|p| {
+        if p.done == p.total {
+            println!(
+                "{:?} done after {:.1} s",
+                p.stage,
+                start.elapsed().as_secs_f32()
+            );
+        }
+    })?;
     println!("simulated in {:.1} s", start.elapsed().as_secs_f32());
     println!("measured by the simulator: {:?}", simulation.truth.measured);
 
