@@ -29,13 +29,14 @@ pub(super) fn drive(
     let excitatory = neuron.subunits.iter().filter(|s| !s.suppressive).count();
     let (excitatory, suppressive) = units.split_at(excitatory);
 
-    let sum = average(excitatory, |v| v);
-    let mut product = average(excitatory, |v| (v + IDLE).ln());
+    let images = retina.images();
+    let sum = average(excitatory, images, |v| v);
+    let mut product = average(excitatory, images, |v| (v + IDLE).ln());
     product.iter_mut().for_each(|v| *v = v.exp());
     scale_to_unit_power(&mut product, reference);
-    let against = average(suppressive, |v| v);
+    let against = average(suppressive, images, |v| v);
 
-    let mut drive: Vec<f32> = (0..retina.images())
+    let mut drive: Vec<f32> = (0..images)
         .map(|i| {
             let joined = (1.0 - neuron.conjunction) * sum[i] + neuron.conjunction * product[i];
             (joined - neuron.suppression * against[i]) / (1.0 + neuron.surround * surround[i])
@@ -84,13 +85,16 @@ fn subunits(
         .collect()
 }
 
-fn average(units: &[Vec<f32>], of: impl Fn(f32) -> f32) -> Vec<f32> {
-    let Some(first) = units.first() else {
-        return Vec::new();
-    };
-    (0..first.len())
-        .map(|i| units.iter().map(|u| of(u[i])).sum::<f32>() / units.len() as f32)
-        .collect()
+/// Mean over units, for each image; zero without units.
+fn average(units: &[Vec<f32>], images: usize, of: impl Fn(f32) -> f32) -> Vec<f32> {
+    let share = 1.0 / units.len().max(1) as f32;
+    let mut mean = vec![0.0; images];
+    for unit in units {
+        for (mean, &value) in mean.iter_mut().zip(unit) {
+            *mean += share * of(value);
+        }
+    }
+    mean
 }
 
 fn scale_to_unit_power(values: &mut [f32], reference: &Range<usize>) {
