@@ -10,15 +10,16 @@ use crate::{Error, Images, Result};
 /// The correlation above which two images count as near duplicates, if nothing else is said.
 ///
 /// Between different natural scenes the correlation of the coarse versions that
-/// [`near_duplicates`] compares stays below 0.7; a shift by 2 % of the width leaves a median of 0.92.
+/// [`near_duplicates`] compares stays below 0.7; a shift by 2 % of the width leaves a median of
+/// 0.92.
 pub const DUPLICATE_CORRELATION: f32 = 0.9;
 
 /// Cells of the coarse version whose correlation is taken.
 const CELLS: usize = 1024;
 /// Images compared in one unit of work.
 const BLOCK: usize = 128;
-/// Part of the trusted hash bits that may differ. Different natural scenes differ in 12 of 64 or more;
-/// images shifted by 2 % of the width in 11 or fewer, 19 times of 20.
+/// Part of the trusted hash bits that may differ. Different natural scenes differ in 12 of 64 or
+/// more; images shifted by 2 % of the width in 11 or fewer, 19 times of 20.
 const HASH_DIFFERENCE: f32 = 12.0 / 64.0;
 /// Grey levels below which a difference between hash cells says nothing: it may be the noise of
 /// another compression of the same picture.
@@ -29,13 +30,14 @@ const FLAT: f32 = 2.0;
 ///
 /// Two images are joined when both hold:
 /// - a perceptual hash agrees: whether grey rises or falls between horizontal neighbours of an 8 x 9
-///   grid, 64 bits; of those at which both images change by 2 grey levels, at most 3 in 16 may differ;
+///   grid, 64 bits; of those at which both images change by 2 grey levels, at most 3 in 16 may
+///   differ;
 /// - the Pearson correlation of their coarse versions (about 1,024 square cells) is at least
 ///   `threshold` ([`DUPLICATE_CORRELATION`] unless there is a reason for another).
 ///
 /// Brightness and contrast do not matter; a mirrored or strongly cropped copy is another image.
-/// Uniform images have no correlation: they are joined when their grey levels differ by at most one.
-/// Joining is transitive. Memory is linear in the number of images, time quadratic.
+/// Uniform images have no correlation: they are joined when their grey levels differ by at most
+/// one. Joining is transitive. Memory is linear in the number of images, time quadratic.
 ///
 /// # Errors
 /// When the threshold is not above 0 and at most 1, or the images have no pixels.

@@ -205,8 +205,8 @@ pub struct Folds(Vec<Split>);
 
 impl Folds {
     /// Draws `folds` splits. The usable images, in groups as for [`Split::draw`], are dealt into
-    /// test sets of sizes as equal as the groups allow; in each fold `config.validation` is drawn from
-    /// the images not tested there. `config.test` is not used.
+    /// test sets of sizes as equal as the groups allow; in each fold `config.validation` is drawn
+    /// from the images not tested there. `config.test` is not used.
     ///
     /// # Errors
     /// As [`Split::draw`], and when there are fewer than two folds or fewer groups than folds.

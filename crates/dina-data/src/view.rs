@@ -1,4 +1,5 @@
-//! Leakage is a type error: what is fitted asks for [`View<Train>`], and only a [`Split`] makes one.
+//! Leakage is a type error: what is fitted asks for [`View<Train>`], and only a [`Split`] makes
+//! one.
 
 use std::marker::PhantomData;
 
@@ -190,8 +191,8 @@ impl<'a, R: Role> View<'a, R> {
         self.split
     }
 
-    /// Mean over the presentations of each image: images x columns of `responses`, which holds one row
-    /// per presentation of the recording, as recorded or preprocessed.
+    /// Mean over the presentations of each image: images x columns of `responses`, which holds one
+    /// row per presentation of the recording, as recorded or preprocessed.
     ///
     /// # Errors
     /// When `responses` has another number of rows.

@@ -16,8 +16,8 @@ const COMPONENTS: usize = 32;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
-    /// Ours. Z-scores by training trials, after the curve (none, signed log or signed square root) and,
-    /// where there is enough spontaneous activity (ten time points and twenty neurons a
+    /// Ours. Z-scores by training trials, after the curve (none, signed log or signed square root)
+    /// and, where there is enough spontaneous activity (ten time points and twenty neurons a
     /// component), with or without the removal of 32 spontaneous components followed by another
     /// z-score.
     ///
@@ -28,8 +28,8 @@ pub enum Preset {
     /// nothing can be measured, and it takes the signed log without removal.
     #[default]
     Standard,
-    /// `loadProc2800.m` of Stringer et al. 2019: drop red cells, z-score by spontaneous activity, remove 32
-    /// spontaneous components, centre. Repeats are then matched by correlation.
+    /// `loadProc2800.m` of Stringer et al. 2019: drop red cells, z-score by spontaneous activity,
+    /// remove 32 spontaneous components, centre. Repeats are then matched by correlation.
     StringerMatlab,
     /// `powerlaws.ipynb` of Stringer et al. 2019: the same with red cells kept. Repeats are then
     /// matched by the raw dot product.
@@ -51,8 +51,8 @@ pub enum Matching {
 pub struct Candidate {
     /// The steps.
     pub preprocessing: Preprocessing,
-    /// Two-way identification of training images between halves of their repeats, `(n - mean rank) / (n - 1)`,
-    /// chance 0.5; `None` where images are shown only once.
+    /// Two-way identification of training images between halves of their repeats, chance 0.5:
+    /// `(n - mean rank) / (n - 1)`. `None` where images are shown only once.
     pub two_way: Option<f64>,
     /// Whether it was taken.
     pub chosen: bool,

@@ -24,9 +24,9 @@ pub enum Step {
     Compress(Curve),
     /// Subtracts a mean and divides by a standard deviation (divided by n), neuron by neuron.
     ZScore(Reference),
-    /// Removes the first principal components of spontaneous activity from the responses: `x - (x V) Vᵀ`, V
-    /// the components of spontaneous activity less its mean. Most activity that no stimulus drives
-    /// lies in a few of them (Stringer et al. 2019).
+    /// Removes the first principal components V of spontaneous activity (less its mean) from the
+    /// responses: `x - (x V) Vᵀ`. Most activity that no stimulus drives lies in a few of them
+    /// (Stringer et al. 2019).
     RemoveSpontaneous {
         /// Number of components. There have to be twice as many spontaneous time points and
         /// neurons.
@@ -42,8 +42,8 @@ pub enum Step {
     },
 }
 
-/// A variance-stabilising curve through the origin, of slope 1 (log) or 1/2 (sqrt) there, with `u` the response in units of the
-/// standard deviation of the neuron.
+/// A variance-stabilising curve through the origin, of slope 1 (log) or 1/2 (sqrt) there, with `u`
+/// the response in units of the standard deviation of the neuron.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Curve {
@@ -296,8 +296,8 @@ fn spontaneous_components(material: &Material<'_>, components: usize) -> Result<
     Ok(FittedStep::Remove { directions })
 }
 
-/// Gram-Schmidt in f64, once more: the products that make the directions leave them orthogonal to f32
-/// accuracy only for the large components.
+/// Gram-Schmidt in f64, once more: the products that make the directions leave them orthogonal to
+/// f32 accuracy only for the large components.
 fn orthonormal(columns: &Array2<f32>) -> Vec<Vec<f32>> {
     let mut done: Vec<Vec<f64>> = Vec::new();
     for column in columns.columns() {

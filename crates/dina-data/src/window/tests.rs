@@ -27,8 +27,8 @@ fn images(count: usize, height: usize, width: usize, seed: u64) -> Images {
     }
 }
 
-/// Neurons that answer to the mean grey, or its square, of a disc whose centre scatters by `spread` around
-/// (y, x); two repeats with noise of standard deviation `noise` relative to the signal.
+/// Neurons that answer to the mean grey, or its square, of a disc whose centre scatters by `spread`
+/// around (y, x); two repeats with noise of standard deviation `noise` relative to the signal.
 fn recording(
     images: &Images,
     centre: (f32, f32),
@@ -104,8 +104,8 @@ fn a_planted_receptive_field_is_found() {
     // Centres within two standard deviations and their fields of 4 degrees are inside ...
     assert!(top <= 10 && top + height >= 30, "{:?}", estimate.window);
     assert!(left <= 75 && left + width >= 95, "{:?}", estimate.window);
-    // ... and far places are not.
-    assert!(top + height <= 55 && left >= 40, "{:?}", estimate.window);
+    // ... and places far beyond the margin of 10 are not.
+    assert!(top + height <= 55 && left >= 35, "{:?}", estimate.window);
     assert_eq!(estimate.window.degrees()[3], width as f32);
 }
 
