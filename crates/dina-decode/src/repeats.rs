@@ -42,8 +42,13 @@ impl From<&Ranks> for SelfRetrieval {
 /// Identifies each image from the mean of its even repeats (the first, third, ...) among the means of the
 /// odd ones; with two repeats, repeat 1 among repeats 2, which is the direction of Stringer et al.
 ///
-/// Within each half every neuron is z-scored over the images of the pool, and the similarity is the
-/// correlation over neurons; a neuron that is constant in a half says nothing there.
+/// Every neuron is scaled by its standard deviation over the single trials of the pool and centred
+/// within each half, and the similarity is the correlation over neurons. With more than two repeats a
+/// neuron so keeps the weight that its reliability gives it: the means of an unreliable one vary
+/// less. A neuron that never changes says nothing.
+///
+/// The responses are taken as they are otherwise: give them after the transformations (a logarithm, removed
+/// components) that the decoder under comparison sees.
 ///
 /// - `responses`: presentations x neurons.
 /// - `trials`: per image of the pool its rows of `responses`, in the order shown. Images with fewer than
@@ -54,48 +59,63 @@ impl From<&Ranks> for SelfRetrieval {
 /// only one image has, [`Error::NotFinite`].
 pub fn self_retrieval(responses: ArrayView2<f32>, trials: &[Vec<usize>]) -> Result<Ranks> {
     let halves = halves(responses, trials)?;
+    let rows: Vec<usize> = halves
+        .stimuli
+        .iter()
+        .flat_map(|&s| &trials[s])
+        .copied()
+        .collect();
+    let scale = inverse_deviation(responses, &rows)?;
     let truth: Vec<usize> = (0..halves.stimuli.len()).collect();
     rank_by_correlation(
-        z_scored(halves.first)?.view(),
-        z_scored(halves.second)?.view(),
+        centred_and_scaled(halves.first, &scale).view(),
+        centred_and_scaled(halves.second, &scale).view(),
         &truth,
     )
 }
 
-/// Columns to mean 0 and variance 1 over the rows; constant columns to 0.
-fn z_scored(mut values: Array2<f32>) -> Result<Array2<f32>> {
-    Error::all_finite("responses", values.view())?;
-    let rows = values.nrows() as f64;
+fn column_means(values: ArrayView2<f32>, rows: &[usize]) -> Vec<f64> {
     let mut sums = vec![0.0_f64; values.ncols()];
-    for row in values.rows() {
-        for (sum, &v) in sums.iter_mut().zip(row) {
+    for &row in rows {
+        for (sum, &v) in sums.iter_mut().zip(values.row(row)) {
             *sum += f64::from(v);
         }
     }
-    let mean: Vec<f64> = sums.iter().map(|sum| sum / rows).collect();
+    sums.iter().map(|sum| sum / rows.len() as f64).collect()
+}
+
+/// 1 / standard deviation of each column over some rows; 0 for a constant column.
+fn inverse_deviation(values: ArrayView2<f32>, rows: &[usize]) -> Result<Vec<f64>> {
+    Error::all_finite("responses", values)?;
+    let means = column_means(values, rows);
     let mut squares = vec![0.0_f64; values.ncols()];
-    for row in values.rows() {
-        for ((sum, &v), mean) in squares.iter_mut().zip(row).zip(&mean) {
+    for &row in rows {
+        for ((sum, &v), mean) in squares.iter_mut().zip(values.row(row)).zip(&means) {
             *sum += (f64::from(v) - mean).powi(2);
         }
     }
-    let scale: Vec<f64> = squares
+    let count = rows.len() as f64;
+    Ok(squares
         .iter()
-        .zip(&mean)
-        .map(|(&s, m)| {
-            let varies = s > 1e-12 * rows * m * m && s > 0.0;
-            if varies { (rows / s).sqrt() } else { 0.0 }
+        .zip(&means)
+        .map(|(&square, mean)| {
+            // Rounding leaves a constant column with a tiny variance.
+            let varies = square > 1e-12 * count * mean * mean && square > 0.0;
+            if varies { (count / square).sqrt() } else { 0.0 }
         })
-        .collect();
-    values
-        .axis_iter_mut(Axis(0))
+        .collect())
+}
+
+fn centred_and_scaled(mut half: Array2<f32>, scale: &[f64]) -> Array2<f32> {
+    let means = column_means(half.view(), &(0..half.nrows()).collect::<Vec<_>>());
+    half.axis_iter_mut(Axis(0))
         .into_par_iter()
         .for_each(|mut row| {
-            for ((v, mean), scale) in row.iter_mut().zip(&mean).zip(&scale) {
+            for ((v, mean), scale) in row.iter_mut().zip(&means).zip(scale) {
                 *v = ((f64::from(*v) - mean) * scale) as f32;
             }
         });
-    Ok(values)
+    half
 }
 
 /// Stringer's nearest neighbour, on single trials: each trial against the other repeats of every
