@@ -1,17 +1,37 @@
-//! The main job of DINA, from a recording to a report.
+//! The main job of DINA: from a recording, or a simulated one, to trained towers, identification against tuned
+//! baselines, and a report.
+//!
+//! [`Job::run`] does all of it; its stages ([`Job::prepare`], [`Job::train`], [`Job::finish`]) also run one at a
+//! time over an output folder, which is how `train` and `decode` work and how a killed job goes on.
+//!
+//! - [`JobConfig`], [`Profile`], [`Source`]: what a result depends on.
+//! - [`Dataset`], [`RecordingSummary`]: a recording with its images, and what can be said of it.
+//! - [`Fold`]: a split with everything fitted on its training view.
+//! - [`ModelConfig`], [`Towers`], [`Training`]: what is trained and how.
+//! - [`decode`], [`identification`], [`compare`]: DINA and the baselines on the same queries.
+//! - [`Results`]: what `results.json` holds.
 
+mod comparison;
 mod config;
 mod dataset;
+mod decoding;
 mod error;
 mod fold;
+mod job;
 mod progress;
+mod report;
+mod results;
 mod towers;
 mod training;
 
+pub use comparison::{Comparison, Measure, compare};
 pub use config::{HELD_OUT_FROM, JobConfig, Profile, Source};
 pub use dataset::{Dataset, RecordingSummary};
+pub use decoding::{Choices, Decoded, decode, identification};
 pub use error::{Error, Result};
 pub use fold::{Fold, prepare};
+pub use job::{Job, Prepared};
 pub use progress::{Progress, Silent};
+pub use results::{BaselineChoice, Hashes, Results, SCHEMA, peak_memory};
 pub use towers::{ModelConfig, Towers, TrainingRecord};
 pub use training::{Checkpoints, Trained, Training};
