@@ -41,14 +41,9 @@ impl Format {
     /// [`Error::Io`]; [`Error::Unsupported`] where no known format starts like this.
     pub fn detect(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let io = |source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        };
+        let io = |source| Error::Io { path: path.to_path_buf(), source };
         let mut head = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(HEAD).read_to_end(&mut head))
-            .map_err(io)?;
+        File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head)).map_err(io)?;
         Self::of(&head).ok_or_else(|| Error::Unsupported {
             path: path.to_path_buf(),
             what: match head.len() {
@@ -83,22 +78,14 @@ impl Format {
     /// The error for a format that is recognised and not read.
     pub(crate) fn unsupported(self, path: &Path) -> Error {
         let (what, remedy) = match self {
-            Self::MatV73 => (
-                "MATLAB v7.3 (HDF5)",
-                "save it again in MATLAB with `save(..., '-v7')`",
-            ),
-            Self::Hdf5 => (
-                "HDF5 (NWB included)",
-                "export the arrays with h5py or pynwb and `numpy.savez_compressed`",
-            ),
+            Self::MatV73 => ("MATLAB v7.3 (HDF5)", "save it again in MATLAB with `save(..., '-v7')`"),
+            Self::Hdf5 => {
+                ("HDF5 (NWB included)", "export the arrays with h5py or pynwb and `numpy.savez_compressed`")
+            }
             Self::Npz | Self::Npy => ("a numpy file in this place", "give a MATLAB file"),
             Self::MatV4 | Self::MatV5 => ("a MATLAB file in this place", "give a numpy file"),
         };
-        Error::Unsupported {
-            path: path.to_path_buf(),
-            what: what.to_owned(),
-            remedy: remedy.to_owned(),
-        }
+        Error::Unsupported { path: path.to_path_buf(), what: what.to_owned(), remedy: remedy.to_owned() }
     }
 }
 

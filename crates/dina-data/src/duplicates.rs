@@ -58,29 +58,14 @@ pub fn near_duplicates(images: &Images, threshold: f32) -> Result<Vec<usize>> {
         )));
     }
     let mut coarse = coarse(images, coarse_size(height, width));
-    let levels: Vec<f32> = coarse
-        .rows()
-        .into_iter()
-        .map(|row| row.mean().unwrap_or(0.0))
-        .collect();
+    let levels: Vec<f32> = coarse.rows().into_iter().map(|row| row.mean().unwrap_or(0.0)).collect();
     normalise_rows(&mut coarse);
     let hashes = hashes(images);
-    let uniform: Vec<bool> = coarse
-        .rows()
-        .into_iter()
-        .map(|row| row.iter().all(|&v| v == 0.0))
-        .collect();
+    let uniform: Vec<bool> = coarse.rows().into_iter().map(|row| row.iter().all(|&v| v == 0.0)).collect();
 
     let starts: Vec<usize> = (0..count).step_by(BLOCK).collect();
-    let blocks: Vec<(usize, usize)> = starts
-        .iter()
-        .flat_map(|&a| {
-            starts
-                .iter()
-                .filter(move |&&b| b >= a)
-                .map(move |&b| (a, b))
-        })
-        .collect();
+    let blocks: Vec<(usize, usize)> =
+        starts.iter().flat_map(|&a| starts.iter().filter(move |&&b| b >= a).map(move |&b| (a, b))).collect();
     // Rounding must not part an image from its exact copy at a threshold of 1.
     let threshold = threshold - 1e-4;
     let pairs: Vec<(usize, usize)> = blocks
@@ -183,9 +168,7 @@ struct UnionFind {
 
 impl UnionFind {
     fn new(count: usize) -> Self {
-        Self {
-            parent: (0..count).collect(),
-        }
+        Self { parent: (0..count).collect() }
     }
 
     fn root(&mut self, mut item: usize) -> usize {
@@ -256,10 +239,7 @@ mod tests {
     }
 
     fn images(pixels: Array3<u8>) -> Images {
-        Images {
-            pixels,
-            degrees_per_pixel: 1.0,
-        }
+        Images { pixels, degrees_per_pixel: 1.0 }
     }
 
     #[test]
@@ -270,15 +250,11 @@ mod tests {
         let original = pixels.index_axis(Axis(0), 3).to_owned();
         let mut stream = Seed::new(2).stream("noise");
         pixels.index_axis_mut(Axis(0), 7).assign(&original);
-        pixels
-            .index_axis_mut(Axis(0), 9)
-            .assign(&original.mapv(|v| 10 + v / 2));
+        pixels.index_axis_mut(Axis(0), 9).assign(&original.mapv(|v| 10 + v / 2));
         pixels
             .index_axis_mut(Axis(0), 250)
             .assign(&original.mapv(|v| v.saturating_add_signed(stream.random_range(-12i8..=12))));
-        pixels
-            .slice_mut(s![260, .., 1..])
-            .assign(&original.slice(s![.., ..59]));
+        pixels.slice_mut(s![260, .., 1..]).assign(&original.slice(s![.., ..59]));
         let groups = near_duplicates(&images(pixels), DUPLICATE_CORRELATION).unwrap();
         for copy in [7, 9, 250, 260] {
             assert_eq!(groups[copy], 3, "image {copy}");

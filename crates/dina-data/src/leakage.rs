@@ -46,27 +46,17 @@ impl LeakageReport {
     /// # Errors
     /// When the split, the groups and the recording are of different stimulus sets.
     pub fn new(split: &Split, recording: &Recording, groups: &[usize]) -> Result<Self> {
-        for (what, found) in [
-            ("duplicate groups", groups.len()),
-            ("split", split.images()),
-        ] {
+        for (what, found) in [("duplicate groups", groups.len()), ("split", split.images())] {
             if found != recording.images() {
                 return Err(Error::variable(
                     recording.origin(),
                     what,
-                    format!(
-                        "for {found} images, the recording has {}",
-                        recording.images()
-                    ),
+                    format!("for {found} images, the recording has {}", recording.images()),
                     "take all three from the same stimulus set",
                 ));
             }
         }
-        let sides = [
-            ("train", split.train()),
-            ("validation", split.validation()),
-            ("test", split.test()),
-        ];
+        let sides = [("train", split.train()), ("validation", split.validation()), ("test", split.test())];
         Ok(Self::count(split.hash(), sides, recording, groups))
     }
 
@@ -84,10 +74,7 @@ impl LeakageReport {
             .map(|(side, ids)| SideCount {
                 side: side.to_owned(),
                 images: images.add(ids.iter().map(|&id| id as usize)),
-                trials: rows.add(
-                    ids.iter()
-                        .flat_map(|&id| trials[id as usize].iter().copied()),
-                ),
+                trials: rows.add(ids.iter().flat_map(|&id| trials[id as usize].iter().copied())),
                 groups: families.add(ids.iter().map(|&id| groups[id as usize])),
             })
             .to_vec();
@@ -126,11 +113,7 @@ impl Tally {
 
 impl fmt::Display for LeakageReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.is_clean() {
-            "no leakage"
-        } else {
-            "LEAKAGE"
-        };
+        let verdict = if self.is_clean() { "no leakage" } else { "LEAKAGE" };
         writeln!(f, "split {}: {verdict}", self.split.short())?;
         for side in &self.sides {
             writeln!(
@@ -163,10 +146,7 @@ mod tests {
         assert_eq!(report.unused_images, 1);
         assert!(report.to_string().contains("no leakage"));
         let text = serde_json::to_string(&report).unwrap();
-        assert_eq!(
-            serde_json::from_str::<LeakageReport>(&text).unwrap(),
-            report
-        );
+        assert_eq!(serde_json::from_str::<LeakageReport>(&text).unwrap(), report);
     }
 
     #[test]
@@ -185,13 +165,6 @@ mod tests {
         let sides: [(&str, &[u32]); 3] = [("train", &[0, 3]), ("validation", &[1]), ("test", &[3])];
         let hash = ContentHash::of([b"leaky".as_slice()]);
         let report = LeakageReport::count(hash, sides, &recording, &[0, 1, 2, 3]);
-        assert_eq!(
-            (
-                report.shared_images,
-                report.shared_trials,
-                report.shared_groups
-            ),
-            (1, 2, 1)
-        );
+        assert_eq!((report.shared_images, report.shared_trials, report.shared_groups), (1, 2, 1));
     }
 }

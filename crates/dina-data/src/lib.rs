@@ -32,11 +32,13 @@ pub use duplicates::{DUPLICATE_CORRELATION, near_duplicates};
 pub use error::{Error, Result};
 pub use leakage::{LeakageReport, SideCount};
 pub use load::{
-    RecordingFile, Session, load_categories, load_images, load_recording, write_categories_mat, write_images_mat,
-    write_recording_mat,
+    RecordingFile, Session, load_categories, load_images, load_recording, write_categories_mat,
+    write_images_mat, write_recording_mat,
 };
 pub use numeric::{DType, Numeric};
-pub use preprocess::{Candidate, Curve, FittedPreprocessing, Matching, Preprocessing, Preset, Reference, Step};
+pub use preprocess::{
+    Candidate, Curve, FittedPreprocessing, Matching, Preprocessing, Preset, Reference, Step,
+};
 pub use recording::{Categories, Images, Recording};
 pub use split::{Folds, Share, Split, SplitConfig};
 pub use summary::Summary;

@@ -40,11 +40,7 @@ impl<'a, T: RealField + Clone> Operand<'a, T> {
             unreachable!("an operand is in row order by construction");
         };
         let mat = MatRef::from_row_major_slice(slice, rows, columns);
-        if self.transposed {
-            mat.transpose()
-        } else {
-            mat
-        }
+        if self.transposed { mat.transpose() } else { mat }
     }
 }
 
@@ -53,23 +49,20 @@ pub(crate) fn product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>) -> Array2<
     let (rows, columns) = (a.nrows(), b.ncols());
     let (a, b) = (Operand::new(a), Operand::new(b));
     let mut out = Array2::zeros((rows, columns));
-    out.axis_chunks_iter_mut(Axis(0), BLOCK)
-        .into_par_iter()
-        .enumerate()
-        .for_each(|(block, mut out)| {
-            let count = out.nrows();
-            let Some(out) = out.as_slice_mut() else {
-                unreachable!("rows of a fresh array are contiguous");
-            };
-            matmul(
-                MatMut::from_row_major_slice_mut(out, count, columns),
-                Accum::Replace,
-                a.mat().subrows(block * BLOCK, count),
-                b.mat(),
-                1.0,
-                Par::Seq,
-            );
-        });
+    out.axis_chunks_iter_mut(Axis(0), BLOCK).into_par_iter().enumerate().for_each(|(block, mut out)| {
+        let count = out.nrows();
+        let Some(out) = out.as_slice_mut() else {
+            unreachable!("rows of a fresh array are contiguous");
+        };
+        matmul(
+            MatMut::from_row_major_slice_mut(out, count, columns),
+            Accum::Replace,
+            a.mat().subrows(block * BLOCK, count),
+            b.mat(),
+            1.0,
+            Par::Seq,
+        );
+    });
     out
 }
 
@@ -122,8 +115,7 @@ pub(crate) fn eigen(symmetric: &Array2<f64>) -> Result<(Vec<f64>, Array2<f64>)> 
     let mut values = Diag::<f64>::zeros(n);
     let mut vectors = Mat::<f64>::zeros(n, n);
     // One thread: the library splits its work by the number of threads, which changes last bits.
-    let need =
-        self_adjoint_evd_scratch::<f64>(n, ComputeEigenvectors::Yes, Par::Seq, Default::default());
+    let need = self_adjoint_evd_scratch::<f64>(n, ComputeEigenvectors::Yes, Par::Seq, Default::default());
     self_adjoint_evd(
         symmetric.mat(),
         values.as_mut(),
@@ -163,49 +155,27 @@ pub(crate) struct Thin {
 /// When a value is not finite.
 pub(crate) fn thin(x: ArrayView2<'_, f32>, most: usize) -> Result<Thin> {
     if x.nrows() > x.ncols() {
-        let Thin {
-            left,
-            values,
-            right,
-        } = thin(x.reversed_axes(), most)?;
-        return Ok(Thin {
-            left: right,
-            values,
-            right: left,
-        });
+        let Thin { left, values, right } = thin(x.reversed_axes(), most)?;
+        return Ok(Thin { left: right, values, right: left });
     }
     let (squares, vectors) = eigen(&gram(x))?;
     // The f32 entries of x carry a relative error of 6e-8; squares below this are that error.
     let floor = squares.first().copied().unwrap_or(0.0) * 1e-10;
-    let rank = squares
-        .iter()
-        .take(most)
-        .take_while(|&&v| v > floor && v > 0.0)
-        .count();
+    let rank = squares.iter().take(most).take_while(|&&v| v > floor && v > 0.0).count();
     let values: Vec<f64> = squares[..rank].iter().map(|v| v.sqrt()).collect();
     let left = vectors.slice(s![.., ..rank]).mapv(|v| v as f32);
     let mut right = product(x.t(), left.view());
     for (mut column, value) in right.columns_mut().into_iter().zip(&values) {
         column /= *value as f32;
     }
-    Ok(Thin {
-        left,
-        values,
-        right,
-    })
+    Ok(Thin { left, values, right })
 }
 
 /// Mean and standard deviation (divided by the number of rows) of every column, in f64.
 pub(crate) fn moments(x: ArrayView2<'_, f32>) -> (Vec<f64>, Vec<f64>) {
     let n = x.nrows().max(1) as f64;
-    let mean: Vec<f64> = column_sums(x, |v, _| v, &[])
-        .iter()
-        .map(|s| s / n)
-        .collect();
-    let sd = column_sums(x, |v, m| (v - m) * (v - m), &mean)
-        .iter()
-        .map(|s| (s / n).sqrt())
-        .collect();
+    let mean: Vec<f64> = column_sums(x, |v, _| v, &[]).iter().map(|s| s / n).collect();
+    let sd = column_sums(x, |v, m| (v - m) * (v - m), &mean).iter().map(|s| (s / n).sqrt()).collect();
     (mean, sd)
 }
 
@@ -237,23 +207,14 @@ pub(crate) fn column_sums(
 
 /// Subtracts the mean of each row and divides by its length; a constant row becomes zero.
 pub(crate) fn normalise_rows(x: &mut Array2<f32>) {
-    x.axis_iter_mut(Axis(0))
-        .into_par_iter()
-        .for_each(|mut row| {
-            let n = row.len().max(1) as f64;
-            let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-            let square = row
-                .iter()
-                .map(|&v| (f64::from(v) - mean).powi(2))
-                .sum::<f64>();
-            // A row is constant when what is left is the rounding of its mean.
-            let scale = if square <= n * (1e-6 * mean).powi(2) {
-                0.0
-            } else {
-                1.0 / square.sqrt()
-            };
-            row.mapv_inplace(|v| ((f64::from(v) - mean) * scale) as f32);
-        });
+    x.axis_iter_mut(Axis(0)).into_par_iter().for_each(|mut row| {
+        let n = row.len().max(1) as f64;
+        let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+        let square = row.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>();
+        // A row is constant when what is left is the rounding of its mean.
+        let scale = if square <= n * (1e-6 * mean).powi(2) { 0.0 } else { 1.0 / square.sqrt() };
+        row.mapv_inplace(|v| ((f64::from(v) - mean) * scale) as f32);
+    });
 }
 
 #[cfg(test)]
@@ -288,10 +249,7 @@ mod tests {
     fn products_of_every_layout_agree_with_ndarray() {
         let (a, b) = (noise(150, 37), noise(37, 140));
         let plain = a.dot(&b);
-        let (at, bt) = (
-            a.t().as_standard_layout().into_owned(),
-            b.t().as_standard_layout().into_owned(),
-        );
+        let (at, bt) = (a.t().as_standard_layout().into_owned(), b.t().as_standard_layout().into_owned());
         let wide = ndarray::concatenate(Axis(1), &[b.view(), b.view()]).unwrap();
         for found in [
             product(a.view(), b.view()),
@@ -303,11 +261,7 @@ mod tests {
         assert_eq!(product(a.slice(s![..0, ..]), b.view()).dim(), (0, 140));
         assert_eq!(product(a.view(), b.slice(s![.., ..0])).dim(), (150, 0));
         let wide = a.mapv(f64::from);
-        assert!(
-            (gram(a.view()) - wide.dot(&wide.t()))
-                .iter()
-                .all(|d| d.abs() < 1e-9)
-        );
+        assert!((gram(a.view()) - wide.dot(&wide.t())).iter().all(|d| d.abs() < 1e-9));
     }
 
     #[test]
@@ -336,14 +290,10 @@ mod tests {
     fn the_number_of_threads_changes_no_bit() {
         let (a, b) = (noise(300, 170), noise(170, 90));
         let run = |threads| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap()
-                .install(|| {
-                    let thin = thin(a.view(), 20).unwrap();
-                    (product(a.view(), b.view()), thin.right, moments(a.view()))
-                })
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+                let thin = thin(a.view(), 20).unwrap();
+                (product(a.view(), b.view()), thin.right, moments(a.view()))
+            })
         };
         assert_eq!(run(1), run(2));
     }

@@ -205,11 +205,7 @@ pub(crate) fn compensated_sum(values: impl Iterator<Item = f64>) -> f64 {
     for value in values {
         plain += value;
         let next = sum + value;
-        lost += if sum.abs() >= value.abs() {
-            (sum - next) + value
-        } else {
-            (value - next) + sum
-        };
+        lost += if sum.abs() >= value.abs() { (sum - next) + value } else { (value - next) + sum };
         sum = next;
     }
     if plain.is_finite() { sum + lost } else { plain }
@@ -225,10 +221,7 @@ mod tests {
     fn sums_do_not_lose_what_cancels() {
         let values = Numeric::from(array![1e100, 1.0, -1e100].into_dyn());
         assert_eq!(values.sum(), 1.0);
-        assert_eq!(
-            compensated_sum([f64::INFINITY, 1.0].into_iter()),
-            f64::INFINITY
-        );
+        assert_eq!(compensated_sum([f64::INFINITY, 1.0].into_iter()), f64::INFINITY);
         assert!(compensated_sum([f64::NAN, 1.0].into_iter()).is_nan());
         assert_eq!(compensated_sum(std::iter::empty()), 0.0);
     }
@@ -236,9 +229,7 @@ mod tests {
     #[test]
     fn both_byte_orders() {
         let mut seen = Vec::new();
-        i16::decode(&[0x01, 0x02, 0xff, 0xfe], ByteOrder::Little, |v| {
-            seen.push(v)
-        });
+        i16::decode(&[0x01, 0x02, 0xff, 0xfe], ByteOrder::Little, |v| seen.push(v));
         i16::decode(&[0x01, 0x02, 0xff, 0xfe], ByteOrder::Big, |v| seen.push(v));
         assert_eq!(seen, [0x0201, -257, 0x0102, -2]);
     }
@@ -247,9 +238,6 @@ mod tests {
     fn first_axis_is_fastest() {
         let values = Numeric::from(array![[1_i32, 2], [3, 4]].into_dyn());
         assert_eq!(values.to_f64(), [1.0, 3.0, 2.0, 4.0]);
-        assert_eq!(
-            values.into_f32(),
-            array![[1.0_f32, 2.0], [3.0, 4.0]].into_dyn()
-        );
+        assert_eq!(values.into_f32(), array![[1.0_f32, 2.0], [3.0, 4.0]].into_dyn());
     }
 }

@@ -25,9 +25,7 @@ pub struct Preprocessing {
 impl Preprocessing {
     /// Steps in this order.
     pub fn new(steps: impl Into<Vec<Step>>) -> Self {
-        Self {
-            steps: steps.into(),
-        }
+        Self { steps: steps.into() }
     }
 
     /// Fits every step on the training trials, each on what the steps before it leave, and, where

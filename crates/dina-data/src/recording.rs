@@ -70,12 +70,7 @@ impl Recording {
                 "give one stimulus id per presentation",
             );
         }
-        if let Some(id) = self
-            .stimulus
-            .iter()
-            .flatten()
-            .find(|&&id| id as usize >= self.images)
-        {
+        if let Some(id) = self.stimulus.iter().flatten().find(|&&id| id as usize >= self.images) {
             return fail(
                 "stim.istim",
                 format!("holds id {}, but there are {} images", id + 1, self.images),
@@ -106,9 +101,7 @@ impl Recording {
             .into_par_iter()
             .map(|rows| Ranges::of(rows, self.neurons()))
             .reduce(|| Ranges::new(self.neurons()), Ranges::merge);
-        (0..self.neurons())
-            .filter(|&n| !ranges.finite[n] || ranges.low[n] == ranges.high[n])
-            .collect()
+        (0..self.neurons()).filter(|&n| !ranges.finite[n] || ranges.low[n] == ranges.high[n]).collect()
     }
 
     /// Adds spontaneous activity, timepoints x neurons.
@@ -234,12 +227,7 @@ impl Recording {
     /// The smallest number of repeats over the images that were shown at all.
     pub fn repeats(&self) -> usize {
         let trials = self.trials();
-        trials
-            .iter()
-            .map(Vec::len)
-            .filter(|&n| n > 0)
-            .min()
-            .unwrap_or(0)
+        trials.iter().map(Vec::len).filter(|&n| n > 0).min().unwrap_or(0)
     }
 
     /// The same recording with these neurons only, in this order.
@@ -251,11 +239,7 @@ impl Recording {
             return Err(Error::variable(
                 &self.origin,
                 "neurons",
-                format!(
-                    "cannot be selected: {} asked of {}",
-                    neurons.len(),
-                    self.neurons()
-                ),
+                format!("cannot be selected: {} asked of {}", neurons.len(), self.neurons()),
                 "select at least one, counted from 0",
             ));
         }
@@ -264,15 +248,9 @@ impl Recording {
             responses: self.responses.select(Axis(1), neurons),
             stimulus: self.stimulus.clone(),
             images: self.images,
-            spontaneous: self
-                .spontaneous
-                .as_ref()
-                .map(|s| s.select(Axis(1), neurons)),
+            spontaneous: self.spontaneous.as_ref().map(|s| s.select(Axis(1), neurons)),
             positions: self.positions.as_ref().map(|p| p.select(Axis(0), neurons)),
-            red_cells: self
-                .red_cells
-                .as_ref()
-                .map(|r| neurons.iter().map(|&n| r[n]).collect()),
+            red_cells: self.red_cells.as_ref().map(|r| neurons.iter().map(|&n| r[n]).collect()),
         })
     }
 }

@@ -22,10 +22,7 @@ pub(crate) struct Resampler {
 impl Resampler {
     /// From `input` to `output`, both height and width, all at least 1.
     pub fn new(input: (usize, usize), output: (usize, usize)) -> Self {
-        Self {
-            rows: covers(input.0, output.0),
-            columns: covers(input.1, output.1),
-        }
+        Self { rows: covers(input.0, output.0), columns: covers(input.1, output.1) }
     }
 
     /// Fills `out` with the resampled `value` of every pixel of `plane`.
@@ -63,10 +60,7 @@ fn covers(input: usize, output: usize) -> Vec<Cover> {
             let end = (to.ceil() as usize).clamp(start + 1, input);
             let overlap = |j: usize| (to.min((j + 1) as f64) - from.max(j as f64)).max(0.0);
             let whole: f64 = (start..end).map(overlap).sum();
-            Cover {
-                start,
-                weights: (start..end).map(|j| (overlap(j) / whole) as f32).collect(),
-            }
+            Cover { start, weights: (start..end).map(|j| (overlap(j) / whole) as f32).collect() }
         })
         .collect()
 }
@@ -96,16 +90,15 @@ impl Images {
         let (height, width) = (size(window.height), size(window.width));
         let resampler = Resampler::new((window.height, window.width), (height, width));
         let mut out = Array3::zeros((self.len(), height, width));
-        out.axis_iter_mut(Axis(0))
-            .into_par_iter()
-            .zip(self.pixels.axis_iter(Axis(0)))
-            .for_each(|(out, image)| {
+        out.axis_iter_mut(Axis(0)).into_par_iter().zip(self.pixels.axis_iter(Axis(0))).for_each(
+            |(out, image)| {
                 let part = image.slice(s![
                     window.top..window.top + window.height,
                     window.left..window.left + window.width
                 ]);
                 resampler.apply(part, f32::from, out);
-            });
+            },
+        );
         Ok(out)
     }
 }
@@ -134,11 +127,7 @@ mod tests {
     #[test]
     fn a_grating_finer_than_the_new_pixels_leaves_grey() {
         let plane = Array2::from_shape_fn((32, 32), |(_, x)| if x % 2 == 0 { 0 } else { 200 });
-        assert!(
-            resample(&plane, (8, 8))
-                .iter()
-                .all(|&v| (v - 100.0).abs() < 1e-3)
-        );
+        assert!(resample(&plane, (8, 8)).iter().all(|&v| (v - 100.0).abs() < 1e-3));
     }
 
     proptest! {

@@ -83,9 +83,7 @@ impl Extent {
         match self.packing {
             Packing::Stored => read(&mut Source::new(packed, self.capacity())),
             Packing::Zlib => self.with_inflated(flate2::bufread::ZlibDecoder::new(packed), read),
-            Packing::Deflate => {
-                self.with_inflated(flate2::bufread::DeflateDecoder::new(packed), read)
-            }
+            Packing::Deflate => self.with_inflated(flate2::bufread::DeflateDecoder::new(packed), read),
         }
     }
 
@@ -104,12 +102,7 @@ impl Extent {
             std::thread::Builder::new()
                 .name("inflate".to_owned())
                 .spawn_scoped(scope, move || inflate(decoder, &send, &used))?;
-            let chunks = Chunks {
-                receive,
-                give_back,
-                chunk: Vec::new(),
-                taken: 0,
-            };
+            let chunks = Chunks { receive, give_back, chunk: Vec::new(), taken: 0 };
             read(&mut Source::new(chunks, self.capacity()))
         })
     }
@@ -208,13 +201,7 @@ pub(crate) struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn new(reader: impl Read + 'a, capacity: u64) -> Self {
-        Self {
-            reader: Box::new(reader),
-            at: 0,
-            capacity,
-            stage: Vec::new(),
-            crc: None,
-        }
+        Self { reader: Box::new(reader), at: 0, capacity, stage: Vec::new(), crc: None }
     }
 
     /// Bytes in memory.
@@ -234,10 +221,7 @@ impl<'a> Source<'a> {
 
     /// A [`Broken::Bytes`] at the present position.
     pub fn broken(&self, what: impl Into<String>) -> Broken {
-        Broken::Bytes {
-            at: self.at,
-            what: what.into(),
-        }
+        Broken::Bytes { at: self.at, what: what.into() }
     }
 
     fn explain(&self, error: std::io::Error) -> Broken {
@@ -253,9 +237,7 @@ impl<'a> Source<'a> {
 
     /// Fills the buffer.
     pub fn read(&mut self, buffer: &mut [u8]) -> Outcome<()> {
-        self.reader
-            .read_exact(buffer)
-            .map_err(|error| self.explain(error))?;
+        self.reader.read_exact(buffer).map_err(|error| self.explain(error))?;
         self.at += buffer.len() as u64;
         if let Some(crc) = &mut self.crc {
             crc.update(buffer);
@@ -375,19 +357,12 @@ impl<'a> Source<'a> {
     ///
     /// A few columns at a time are collected and written row by row, so that each row receives
     /// whole cache lines.
-    fn transposed<T: Element>(
-        &mut self,
-        order: ByteOrder,
-        rows: usize,
-        columns: usize,
-    ) -> Outcome<Numeric> {
+    fn transposed<T: Element>(&mut self, order: ByteOrder, rows: usize, columns: usize) -> Outcome<Numeric> {
         const BLOCK_BYTES: usize = 2 << 20;
         const BLOCK_COLUMNS: usize = 64;
         if rows <= 1 || columns <= 1 {
             let shape = [rows, columns];
-            return self
-                .array_of(order, &shape, MemoryOrder::RowMajor, T::single)
-                .map(Numeric::Float32);
+            return self.array_of(order, &shape, MemoryOrder::RowMajor, T::single).map(Numeric::Float32);
         }
         let count = elements(&[rows, columns])
             .filter(|n| n.checked_mul(T::SIZE.max(4)).is_some())
@@ -419,10 +394,7 @@ impl<'a> Source<'a> {
                 })?;
             }
             for (row, out) in out.chunks_exact_mut(columns).enumerate() {
-                for (slot, column) in out[first..first + now]
-                    .iter_mut()
-                    .zip(block.chunks_exact(stride))
-                {
+                for (slot, column) in out[first..first + now].iter_mut().zip(block.chunks_exact(stride)) {
                     *slot = column[row];
                 }
             }

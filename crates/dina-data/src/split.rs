@@ -41,12 +41,7 @@ pub struct SplitConfig {
 impl Default for SplitConfig {
     /// A fifth for the test, a tenth for validation, two repeats, seed 0.
     fn default() -> Self {
-        Self {
-            test: Share::Fraction(0.2),
-            validation: Share::Fraction(0.1),
-            repeats: 2,
-            seed: Seed::new(0),
-        }
+        Self { test: Share::Fraction(0.2), validation: Share::Fraction(0.1), repeats: 2, seed: Seed::new(0) }
     }
 }
 
@@ -81,12 +76,7 @@ impl TryFrom<Parts> for Split {
 
 impl From<Split> for Parts {
     fn from(split: Split) -> Self {
-        Self {
-            images: split.images,
-            train: split.train,
-            validation: split.validation,
-            test: split.test,
-        }
+        Self { images: split.images, train: split.train, validation: split.validation, test: split.test }
     }
 }
 
@@ -105,17 +95,9 @@ impl Split {
         mut test: Vec<u32>,
     ) -> Result<Self> {
         let mut side_of = vec![None; images];
-        for (side, ids) in [
-            ("train", &mut train),
-            ("validation", &mut validation),
-            ("test", &mut test),
-        ] {
+        for (side, ids) in [("train", &mut train), ("validation", &mut validation), ("test", &mut test)] {
             if ids.is_empty() {
-                return Err(refused(
-                    side,
-                    "is empty".into(),
-                    "give it at least one image",
-                ));
+                return Err(refused(side, "is empty".into(), "give it at least one image"));
             }
             for &id in ids.iter() {
                 match side_of.get_mut(id as usize) {
@@ -138,12 +120,7 @@ impl Split {
             }
             ids.sort_unstable();
         }
-        Ok(Self {
-            images,
-            train,
-            validation,
-            test,
-        })
+        Ok(Self { images, train, validation, test })
     }
 
     /// Draws a split of the images that were shown at least `config.repeats` times, keeping each
@@ -188,11 +165,7 @@ impl Split {
     pub fn hash(&self) -> ContentHash {
         let bytes = |ids: &[u32]| ids.iter().flat_map(|id| id.to_le_bytes()).collect();
         let images = (self.images as u64).to_le_bytes();
-        let parts: [Vec<u8>; 3] = [
-            bytes(&self.train),
-            bytes(&self.validation),
-            bytes(&self.test),
-        ];
+        let parts: [Vec<u8>; 3] = [bytes(&self.train), bytes(&self.validation), bytes(&self.test)];
         let header: [&[u8]; 2] = [b"dina split 1", &images];
         ContentHash::of(header.into_iter().chain(parts.iter().map(Vec::as_slice)))
     }
@@ -210,28 +183,19 @@ impl Folds {
     ///
     /// # Errors
     /// As [`Split::draw`], and when there are fewer than two folds or fewer groups than folds.
-    pub fn draw(
-        recording: &Recording,
-        groups: &[usize],
-        folds: usize,
-        config: &SplitConfig,
-    ) -> Result<Self> {
+    pub fn draw(recording: &Recording, groups: &[usize], folds: usize, config: &SplitConfig) -> Result<Self> {
         let mut pool = Pool::of(recording, groups, config.repeats)?;
         if folds < 2 || pool.groups.len() < folds {
             return Err(Error::variable(
                 recording.origin(),
                 "folds",
-                format!(
-                    "is {folds}, with {} groups of distinct images",
-                    pool.groups.len()
-                ),
+                format!("is {folds}, with {} groups of distinct images", pool.groups.len()),
                 "ask for at least 2 and at most as many as there are groups",
             ));
         }
         pool.shuffle(&config.seed);
         // The largest first, each to the smallest fold: sizes end as equal as they can.
-        pool.groups
-            .sort_by_key(|group| std::cmp::Reverse(group.len()));
+        pool.groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
         let mut tests: Vec<Vec<Vec<u32>>> = vec![Vec::new(); folds];
         let mut sizes = vec![0; folds];
         for group in pool.groups {
@@ -288,15 +252,10 @@ impl<'a> Pool<'a> {
         }
         let mut members = std::collections::BTreeMap::<usize, Vec<u32>>::new();
         let trials = recording.trials();
-        let usable = (0u32..)
-            .zip(&trials)
-            .filter(|(_, rows)| rows.len() >= repeats.max(1));
+        let usable = (0u32..).zip(&trials).filter(|(_, rows)| rows.len() >= repeats.max(1));
         let mut count = 0;
         for (image, _) in usable {
-            members
-                .entry(groups[image as usize])
-                .or_default()
-                .push(image);
+            members.entry(groups[image as usize]).or_default().push(image);
             count += 1;
         }
         // By smallest image: how the groups are numbered must not matter.
@@ -314,11 +273,7 @@ impl<'a> Pool<'a> {
                 "ask for fewer repeats or give a recording with more images",
             ));
         }
-        Ok(Self {
-            origin: recording.origin(),
-            usable: count,
-            groups,
-        })
+        Ok(Self { origin: recording.origin(), usable: count, groups })
     }
 
     fn shuffle(&mut self, seed: &Seed) {
@@ -328,9 +283,7 @@ impl<'a> Pool<'a> {
     /// Takes groups in order, skipping those that would overfill the side.
     fn take(&mut self, side: &str, share: Share) -> Result<Vec<u32>> {
         let wanted = share.of(self.usable);
-        let fail = |problem: String, remedy: &str| {
-            Err(Error::variable(self.origin, side, problem, remedy))
-        };
+        let fail = |problem: String, remedy: &str| Err(Error::variable(self.origin, side, problem, remedy));
         if let Share::Fraction(part) = share
             && !(part > 0.0 && part < 1.0)
         {
@@ -393,10 +346,7 @@ pub(crate) mod tests {
         // Repeats in rounds, as in an experiment, so that trials of an image are apart.
         let stimulus: Vec<Option<u32>> = (0..most)
             .flat_map(|round| {
-                (0u32..)
-                    .zip(shown)
-                    .filter(move |(_, times)| **times > round)
-                    .map(|(image, _)| Some(image))
+                (0u32..).zip(shown).filter(move |(_, times)| **times > round).map(|(image, _)| Some(image))
             })
             .chain([None, None])
             .collect();
@@ -419,16 +369,10 @@ pub(crate) mod tests {
         let split = Split::draw(&recording, &alone(100), &config).unwrap();
         assert_eq!((split.test().len(), split.validation().len()), (17, 10));
         assert_eq!(split.train().len(), 73);
-        let other = SplitConfig {
-            seed: Seed::new(1),
-            ..config.clone()
-        };
+        let other = SplitConfig { seed: Seed::new(1), ..config.clone() };
         let other = Split::draw(&recording, &alone(100), &other).unwrap();
         assert_ne!(other.hash(), split.hash());
-        assert_eq!(
-            Split::draw(&recording, &alone(100), &config).unwrap(),
-            split
-        );
+        assert_eq!(Split::draw(&recording, &alone(100), &config).unwrap(), split);
     }
 
     #[test]
@@ -445,11 +389,7 @@ pub(crate) mod tests {
     #[test]
     fn impossible_wishes_are_refused_with_a_reason() {
         let recording = shown(&[2; 10]);
-        let with = |test, validation| SplitConfig {
-            test,
-            validation,
-            ..SplitConfig::default()
-        };
+        let with = |test, validation| SplitConfig { test, validation, ..SplitConfig::default() };
         let half = Share::Fraction(0.5);
         for (config, groups, says) in [
             (with(Share::Fraction(1.5), half), alone(10), "below 1"),
@@ -459,19 +399,12 @@ pub(crate) mod tests {
             (with(half, half), alone(10), "leave some"),
             (with(half, half), alone(9), "9 for 10"),
             (with(half, half), vec![0; 10], "in 1 groups"),
-            (
-                with(Share::Images(1), half),
-                vec![0, 0, 0, 1, 1, 1, 2, 2, 2, 2],
-                "larger",
-            ),
+            (with(Share::Images(1), half), vec![0, 0, 0, 1, 1, 1, 2, 2, 2, 2], "larger"),
         ] {
             let error = Split::draw(&recording, &groups, &config).unwrap_err();
             assert!(error.to_string().contains(says), "{says:?}: {error}");
         }
-        let config = SplitConfig {
-            repeats: 3,
-            ..SplitConfig::default()
-        };
+        let config = SplitConfig { repeats: 3, ..SplitConfig::default() };
         assert!(Split::draw(&recording, &alone(10), &config).is_err());
         for folds in [0, 1, 11] {
             assert!(Folds::draw(&recording, &alone(10), folds, &config).is_err());
@@ -512,10 +445,7 @@ pub(crate) mod tests {
 
     fn side_of(split: &Split, images: usize) -> Vec<Option<usize>> {
         let mut side = vec![None; images];
-        for (number, ids) in [split.train(), split.validation(), split.test()]
-            .into_iter()
-            .enumerate()
-        {
+        for (number, ids) in [split.train(), split.validation(), split.test()].into_iter().enumerate() {
             for &id in ids {
                 assert_eq!(side[id as usize].replace(number), None, "image {id} twice");
             }
@@ -576,8 +506,7 @@ pub(crate) mod tests {
 
     #[test]
     fn folds_of_single_images_differ_by_one_at_most() {
-        let folds =
-            Folds::draw(&shown(&[2; 118]), &alone(118), 6, &SplitConfig::default()).unwrap();
+        let folds = Folds::draw(&shown(&[2; 118]), &alone(118), 6, &SplitConfig::default()).unwrap();
         let mut sizes: Vec<usize> = folds.splits().iter().map(|s| s.test().len()).collect();
         sizes.sort_unstable();
         assert_eq!(sizes, [19, 19, 20, 20, 20, 20]);

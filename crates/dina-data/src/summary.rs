@@ -34,12 +34,7 @@ pub struct Summary {
 impl Recording {
     /// What this recording holds, in numbers.
     pub fn summary(&self) -> Summary {
-        let shown: Vec<usize> = self
-            .trials()
-            .iter()
-            .map(Vec::len)
-            .filter(|&n| n > 0)
-            .collect();
+        let shown: Vec<usize> = self.trials().iter().map(Vec::len).filter(|&n| n > 0).collect();
         Summary {
             origin: self.origin().to_owned(),
             presentations: self.presentations(),

@@ -98,11 +98,7 @@ impl Split {
             return Err(Error::variable(
                 recording.origin(),
                 "split",
-                format!(
-                    "was made for {} images, the recording has {}",
-                    self.images(),
-                    recording.images()
-                ),
+                format!("was made for {} images, the recording has {}", self.images(), recording.images()),
                 "draw the split from this recording",
             ));
         }
@@ -123,29 +119,16 @@ impl<'a, R: Role> View<'a, R> {
         trials: &[Vec<usize>],
         split: ContentHash,
     ) -> Result<Self> {
-        let trials: Vec<Vec<usize>> = images
-            .iter()
-            .map(|&image| trials[image as usize].clone())
-            .collect();
+        let trials: Vec<Vec<usize>> = images.iter().map(|&image| trials[image as usize].clone()).collect();
         if let Some(missing) = trials.iter().position(Vec::is_empty) {
             return Err(Error::variable(
                 recording.origin(),
                 "stim.istim",
-                format!(
-                    "never shows image {}, which the split has in {}",
-                    images[missing],
-                    R::NAME
-                ),
+                format!("never shows image {}, which the split has in {}", images[missing], R::NAME),
                 "draw the split from this recording",
             ));
         }
-        Ok(Self {
-            recording,
-            images: images.to_vec(),
-            trials,
-            split,
-            role: PhantomData,
-        })
+        Ok(Self { recording, images: images.to_vec(), trials, split, role: PhantomData })
     }
 
     /// The recording looked at, whole: its responses hold the other sides too.
@@ -237,10 +220,7 @@ impl<'a, R: Role> View<'a, R> {
         Err(Error::variable(
             self.recording.origin(),
             "imgs",
-            format!(
-                "holds {found} images, the recording has {}",
-                self.recording.images()
-            ),
+            format!("holds {found} images, the recording has {}", self.recording.images()),
             "give the image file that was shown in this recording",
         ))
     }
@@ -266,10 +246,8 @@ pub struct RepeatHalves {
 /// # Errors
 /// When `responses` has another number of rows or no image was shown twice.
 pub fn repeat_halves(recording: &Recording, responses: &Array2<f32>) -> Result<RepeatHalves> {
-    let (images, trials): (Vec<u32>, Vec<Vec<usize>>) = (0u32..)
-        .zip(recording.trials())
-        .filter(|(_, rows)| rows.len() >= 2)
-        .unzip();
+    let (images, trials): (Vec<u32>, Vec<Vec<usize>>) =
+        (0u32..).zip(recording.trials()).filter(|(_, rows)| rows.len() >= 2).unzip();
     if images.is_empty() {
         return Err(Error::variable(
             recording.origin(),
@@ -300,26 +278,18 @@ fn means(
         return Err(Error::variable(
             recording.origin(),
             "responses",
-            format!(
-                "have {} rows for {} presentations",
-                responses.nrows(),
-                recording.presentations()
-            ),
+            format!("have {} rows for {} presentations", responses.nrows(), recording.presentations()),
             "give the responses to all presentations of the recording",
         ));
     }
     let mut means = Array2::zeros((trials.len(), responses.ncols()));
-    means
-        .axis_iter_mut(Axis(0))
-        .into_par_iter()
-        .zip(trials)
-        .for_each(|(mut mean, trials)| {
-            let rows = choose(trials);
-            for &row in &rows {
-                mean += &responses.row(row);
-            }
-            mean /= rows.len() as f32;
-        });
+    means.axis_iter_mut(Axis(0)).into_par_iter().zip(trials).for_each(|(mut mean, trials)| {
+        let rows = choose(trials);
+        for &row in &rows {
+            mean += &responses.row(row);
+        }
+        mean /= rows.len() as f32;
+    });
     Ok(means)
 }
 

@@ -30,13 +30,7 @@ impl Window {
     /// The whole image.
     pub fn whole(images: &Images) -> Self {
         let (_, height, width) = images.pixels.dim();
-        Self {
-            top: 0,
-            left: 0,
-            height,
-            width,
-            degrees_per_pixel: images.degrees_per_pixel,
-        }
+        Self { top: 0, left: 0, height, width, degrees_per_pixel: images.degrees_per_pixel }
     }
 
     /// First row, first column, height and width, in degrees from the corner of the image.
@@ -57,10 +51,7 @@ impl Window {
         Err(Error::Core(dina_core::Error::value(
             "window",
             format!("at least one pixel, inside images of {height} x {width}"),
-            format!(
-                "{} x {} from ({}, {})",
-                self.height, self.width, self.top, self.left
-            ),
+            format!("{} x {} from ({}, {})", self.height, self.width, self.top, self.left),
         )))
     }
 }
@@ -87,13 +78,7 @@ impl Default for WindowConfig {
     /// costs more than one that is too wide: on 54 recorded neurons, bounding the strongest cells
     /// alone lowered two-way identification by ridge regression from 0.79 to 0.73.
     fn default() -> Self {
-        Self {
-            cells: 300,
-            neurons: 256,
-            energy: 0.2,
-            margin: 10.0,
-            seed: Seed::new(0),
-        }
+        Self { cells: 300, neurons: 256, energy: 0.2, margin: 10.0, seed: Seed::new(0) }
     }
 }
 
@@ -188,10 +173,7 @@ impl WindowEstimate {
         };
         let means = train.repeat_means(responses)?;
         if train.len() < IMAGES {
-            let reason = format!(
-                "{} training images are too few, {IMAGES} needed",
-                train.len()
-            );
+            let reason = format!("{} training images are too few, {IMAGES} needed", train.len());
             return Ok(fall_back(reason, Vec::new()));
         }
         let x = features(train, images, grid);
@@ -207,10 +189,7 @@ impl WindowEstimate {
         let Map { energy, noise } = Map::estimate(&x, &y, &prediction, &config.seed)?;
         let peak = energy.iter().copied().fold(0.0, f64::max);
         let cells = connected(&energy, noise, config.energy * peak, grid);
-        let relative = energy
-            .iter()
-            .map(|e| if peak > 0.0 { e / peak } else { 0.0 })
-            .collect();
+        let relative = energy.iter().map(|e| if peak > 0.0 { e / peak } else { 0.0 }).collect();
         if cells.is_empty() {
             let reason = format!(
                 "responses are predicted (correlation {:.3}), but from no place in particular: no \
@@ -241,11 +220,7 @@ fn check(config: &WindowConfig) -> Result<()> {
         return fail("window cells and neurons", "at least 1", found);
     }
     if !(0.0..1.0).contains(&config.energy) {
-        return fail(
-            "window energy",
-            "at least 0 and below 1",
-            config.energy.to_string(),
-        );
+        return fail("window energy", "at least 0 and below 1", config.energy.to_string());
     }
     if !(config.margin >= 0.0 && config.margin.is_finite()) {
         return fail("window margin", "at least 0", config.margin.to_string());
@@ -255,9 +230,7 @@ fn check(config: &WindowConfig) -> Result<()> {
 
 /// Rows and columns of about square cells, none smaller than two pixels where the image allows.
 fn grid(whole: &Window, cells: usize) -> (usize, usize) {
-    let cell = ((whole.height * whole.width) as f64 / cells as f64)
-        .sqrt()
-        .max(2.0);
+    let cell = ((whole.height * whole.width) as f64 / cells as f64).sqrt().max(2.0);
     let count = |pixels: usize| ((pixels as f64 / cell).round() as usize).max(1);
     (count(whole.height), count(whole.width))
 }
@@ -268,22 +241,15 @@ fn features(train: &View<'_, Train>, images: &Images, grid: (usize, usize)) -> A
     let resampler = Resampler::new((height, width), grid);
     let cells = grid.0 * grid.1;
     let mut x = Array2::zeros((train.len(), 2 * cells));
-    x.axis_iter_mut(Axis(0))
-        .into_par_iter()
-        .zip(train.images())
-        .for_each(|(mut row, &image)| {
-            let pixels = images.pixels.index_axis(Axis(0), image as usize);
-            let mut grey = Array2::zeros(grid);
-            let mut square = Array2::zeros(grid);
-            resampler.apply(pixels, f32::from, grey.view_mut());
-            resampler.apply(pixels, |v| f32::from(v).powi(2), square.view_mut());
-            Zip::from(&mut square)
-                .and(&grey)
-                .for_each(|s, g| *s = (*s - g * g).max(0.0).sqrt());
-            row.iter_mut()
-                .zip(grey.iter().chain(square.iter()))
-                .for_each(|(to, from)| *to = *from);
-        });
+    x.axis_iter_mut(Axis(0)).into_par_iter().zip(train.images()).for_each(|(mut row, &image)| {
+        let pixels = images.pixels.index_axis(Axis(0), image as usize);
+        let mut grey = Array2::zeros(grid);
+        let mut square = Array2::zeros(grid);
+        resampler.apply(pixels, f32::from, grey.view_mut());
+        resampler.apply(pixels, |v| f32::from(v).powi(2), square.view_mut());
+        Zip::from(&mut square).and(&grey).for_each(|s, g| *s = (*s - g * g).max(0.0).sqrt());
+        row.iter_mut().zip(grey.iter().chain(square.iter())).for_each(|(to, from)| *to = *from);
+    });
     z_score(&mut x);
     x
 }
@@ -304,11 +270,7 @@ fn z_score(x: &mut Array2<f32>) {
     let (mean, sd) = moments(x.view());
     for mut row in x.rows_mut() {
         for ((v, mean), sd) in row.iter_mut().zip(&mean).zip(&sd) {
-            let factor = if *sd > 1e-6 * mean.abs() {
-                1.0 / sd
-            } else {
-                0.0
-            };
+            let factor = if *sd > 1e-6 * mean.abs() { 1.0 / sd } else { 0.0 };
             *v = ((f64::from(*v) - mean) * factor) as f32;
         }
     }
@@ -322,10 +284,7 @@ struct Ridge {
 
 impl Ridge {
     fn new(x: ArrayView2<'_, f32>) -> Result<Self> {
-        Ok(Self {
-            images: x.nrows(),
-            svd: thin(x, usize::MAX)?,
-        })
+        Ok(Self { images: x.nrows(), svd: thin(x, usize::MAX)? })
     }
 
     /// `diag(s / (s² + λ)) Uᵀ y`: the weights in the coordinates of the right singular vectors.
@@ -356,15 +315,12 @@ impl Prediction {
     fn validate(x: &Array2<f32>, y: &Array2<f32>, seed: &Seed) -> Result<Self> {
         let mut images: Vec<usize> = (0..x.nrows()).collect();
         images.shuffle(&mut seed.stream("window folds"));
-        let folds: Vec<Vec<usize>> = (0..FOLDS)
-            .map(|fold| images.iter().copied().skip(fold).step_by(FOLDS).collect())
-            .collect();
+        let folds: Vec<Vec<usize>> =
+            (0..FOLDS).map(|fold| images.iter().copied().skip(fold).step_by(FOLDS).collect()).collect();
         // Rows of y and of the predictions, fold after fold.
         let measured = y.select(Axis(0), &folds.concat());
-        let parts: Vec<Vec<Array2<f32>>> = folds
-            .par_iter()
-            .map(|held_out| predict_fold(x, y, held_out))
-            .collect::<Result<_>>()?;
+        let parts: Vec<Vec<Array2<f32>>> =
+            folds.par_iter().map(|held_out| predict_fold(x, y, held_out)).collect::<Result<_>>()?;
         let mut predicted: Vec<Array2<f32>> = (0..PENALTIES.len())
             .map(|penalty| {
                 let parts: Vec<_> = parts.iter().map(|fold| fold[penalty].view()).collect();
@@ -378,21 +334,14 @@ impl Prediction {
         z_score(&mut measured);
         predicted.iter_mut().for_each(z_score);
         let in_order: Vec<usize> = (0..measured.nrows()).collect();
-        let means: Vec<f64> = predicted
-            .iter()
-            .map(|p| mean_correlation(p, &measured, &in_order))
-            .collect();
-        let best = (0..PENALTIES.len())
-            .max_by(|&a, &b| means[a].total_cmp(&means[b]))
-            .unwrap_or(0);
+        let means: Vec<f64> = predicted.iter().map(|p| mean_correlation(p, &measured, &in_order)).collect();
+        let best = (0..PENALTIES.len()).max_by(|&a, &b| means[a].total_cmp(&means[b])).unwrap_or(0);
         // The penalty is chosen again for every shuffle, as it was for the truth.
         let as_good = (0..SHUFFLES)
             .into_par_iter()
             .filter(|&i| {
                 let order = shuffled_within(&folds, &seed.child("window shuffles").index(i));
-                predicted
-                    .iter()
-                    .any(|p| mean_correlation(p, &measured, &order) >= means[best])
+                predicted.iter().any(|p| mean_correlation(p, &measured, &order) >= means[best])
             })
             .count();
         let products = &predicted[best] * &measured;
@@ -432,11 +381,8 @@ fn shuffled_within(folds: &[Vec<usize>], seed: &Seed) -> Vec<usize> {
 
 /// Mean over columns of the correlation of `a` with the rows of `b` in this order; both z-scored.
 fn mean_correlation(a: &Array2<f32>, b: &Array2<f32>, order: &[usize]) -> f64 {
-    let sum: f64 = order
-        .iter()
-        .enumerate()
-        .map(|(row, &other)| f64::from(a.row(row).dot(&b.row(other))))
-        .sum();
+    let sum: f64 =
+        order.iter().enumerate().map(|(row, &other)| f64::from(a.row(row).dot(&b.row(other)))).sum();
     sum / a.len().max(1) as f64
 }
 
@@ -448,12 +394,7 @@ struct Map {
 }
 
 impl Map {
-    fn estimate(
-        x: &Array2<f32>,
-        y: &Array2<f32>,
-        prediction: &Prediction,
-        seed: &Seed,
-    ) -> Result<Self> {
+    fn estimate(x: &Array2<f32>, y: &Array2<f32>, prediction: &Prediction, seed: &Seed) -> Result<Self> {
         let cells = x.ncols() / 2;
         // Row 0 is the truth, the others are shuffles.
         let mut sum = Array2::<f64>::zeros((1 + MAP_SHUFFLES, cells));
@@ -481,10 +422,7 @@ impl Map {
             }
         }
         let largest = |row: usize| sum.row(row).iter().copied().fold(0.0, f64::max);
-        Ok(Self {
-            energy: sum.row(0).to_vec(),
-            noise: (1..=MAP_SHUFFLES).map(largest).fold(0.0, f64::max),
-        })
+        Ok(Self { energy: sum.row(0).to_vec(), noise: (1..=MAP_SHUFFLES).map(largest).fold(0.0, f64::max) })
     }
 }
 
@@ -496,10 +434,7 @@ struct Half {
 
 impl Half {
     fn new(x: &Array2<f32>, y: &Array2<f32>, images: &[usize]) -> Result<Self> {
-        Ok(Self {
-            ridge: Ridge::new(x.select(Axis(0), images).view())?,
-            y: y.select(Axis(0), images),
-        })
+        Ok(Self { ridge: Ridge::new(x.select(Axis(0), images).view())?, y: y.select(Axis(0), images) })
     }
 
     /// Features x neurons, for shuffled images if there is a seed.
@@ -509,8 +444,7 @@ impl Half {
         };
         let mut order: Vec<usize> = (0..self.y.nrows()).collect();
         order.shuffle(&mut seed.stream("order"));
-        self.ridge
-            .weights(self.y.select(Axis(0), &order).view(), penalty)
+        self.ridge.weights(self.y.select(Axis(0), &order).view(), penalty)
     }
 }
 
@@ -544,20 +478,12 @@ fn around(cells: &[usize], grid: (usize, usize), whole: &Window, margin: f32) ->
         let (first, last) = cells.fold((count, 0), |(f, l), c| (f.min(c), l.max(c)));
         let cell = pixels as f64 / count as f64;
         let start = (first as f64 * cell - margin).floor().max(0.0) as usize;
-        let end = ((last + 1) as f64 * cell + margin)
-            .ceil()
-            .min(pixels as f64) as usize;
+        let end = ((last + 1) as f64 * cell + margin).ceil().min(pixels as f64) as usize;
         (start, end - start)
     };
     let (top, height) = span(&mut cells.iter().map(|c| c / grid.1), grid.0, whole.height);
     let (left, width) = span(&mut cells.iter().map(|c| c % grid.1), grid.1, whole.width);
-    Window {
-        top,
-        left,
-        height,
-        width,
-        degrees_per_pixel: whole.degrees_per_pixel,
-    }
+    Window { top, left, height, width, degrees_per_pixel: whole.degrees_per_pixel }
 }
 
 /// Mean image and contrast of the training images, to standardise all with.
@@ -596,12 +522,7 @@ impl PixelStatistics {
                 "check the image file, or use the whole image",
             ));
         }
-        Ok(Self {
-            height,
-            width,
-            mean: mean.iter().map(|&m| m as f32).collect(),
-            sd: variance.sqrt() as f32,
-        })
+        Ok(Self { height, width, mean: mean.iter().map(|&m| m as f32).collect(), sd: variance.sqrt() as f32 })
     }
 
     /// Subtracts the mean and divides by the standard deviation.
@@ -617,15 +538,9 @@ impl PixelStatistics {
                 (height, width),
             )));
         }
-        images
-            .axis_iter_mut(Axis(0))
-            .into_par_iter()
-            .for_each(|mut image| {
-                image
-                    .iter_mut()
-                    .zip(&self.mean)
-                    .for_each(|(v, mean)| *v = (*v - mean) / self.sd);
-            });
+        images.axis_iter_mut(Axis(0)).into_par_iter().for_each(|mut image| {
+            image.iter_mut().zip(&self.mean).for_each(|(v, mean)| *v = (*v - mean) / self.sd);
+        });
         Ok(())
     }
 }

@@ -1,11 +1,6 @@
 //! Damaged and lying files: an error, never a panic, a loop or memory without need.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -33,11 +28,7 @@ fn write_everything() -> Vec<u8> {
     let imgs = ndarray::Array3::<u8>::zeros((2, 3, 2)).into_dyn();
     let entry = |n: f64| vec![Item::Number(n), Item::Text("unit")];
     let stim = vec![("resp", resp.view().into()), ("istim", ids.view().into())];
-    let cell = vec![
-        Item::Text("unknown"),
-        Item::Rows(vec!["a", "bc"]),
-        truth.view().into(),
-    ];
+    let cell = vec![Item::Text("unknown"), Item::Rows(vec!["a", "bc"]), truth.view().into()];
     write_mat(
         &path,
         &[
@@ -51,13 +42,7 @@ fn write_everything() -> Vec<u8> {
             ),
             ("imgs", imgs.view().into()),
             ("class_assignment", ids.view().into()),
-            (
-                "class_names",
-                Item::Cell {
-                    shape: vec![1, 3],
-                    values: cell,
-                },
-            ),
+            ("class_names", Item::Cell { shape: vec![1, 3], values: cell }),
         ],
     )
     .unwrap();
@@ -102,8 +87,7 @@ fn compressed(elements: &[Vec<u8>]) -> Vec<u8> {
 
 fn npy(descr: &str, fortran: bool, shape: &str, data: &[u8]) -> Vec<u8> {
     let fortran = if fortran { "True" } else { "False" };
-    let header =
-        format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
+    let header = format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.as_bytes());
@@ -160,18 +144,12 @@ fn singles(values: &[f32]) -> Vec<u8> {
 
 fn recording_npz(deflate: bool) -> Vec<u8> {
     let responses = singles(&[1.0, 3.0, 5.0, 2.0, 4.0, 7.0]);
-    let ids: Vec<u8> = [1_i64, -1, 0]
-        .iter()
-        .flat_map(|v| v.to_be_bytes())
-        .collect();
+    let ids: Vec<u8> = [1_i64, -1, 0].iter().flat_map(|v| v.to_be_bytes()).collect();
     npz(
         &[
             ("responses.npy", npy("<f4", true, "(3, 2)", &responses)),
             ("stimulus_ids.npy", npy(">i8", false, "(3,)", &ids)),
-            (
-                "images.npy",
-                npy("|u1", false, "(2, 1, 3)", &[1, 2, 3, 4, 5, 6]),
-            ),
+            ("images.npy", npy("|u1", false, "(2, 1, 3)", &[1, 2, 3, 4, 5, 6])),
             ("names.npy", npy("<U1", false, "(1,)", &[97, 0, 0, 0])),
             ("flags.npy", npy("|b1", false, "(2, 2)", &[1, 0, 1, 1])),
         ],
@@ -185,31 +163,17 @@ fn level_4(big_endian: bool) -> Vec<u8> {
     let mut variable = |kind: u32, rows: u32, columns: u32, name: &str, values: &[f64]| {
         let machine = if big_endian { 1000 } else { 0 };
         for word in [machine + kind, rows, columns, 0, name.len() as u32 + 1] {
-            bytes.extend(if big_endian {
-                word.to_be_bytes()
-            } else {
-                word.to_le_bytes()
-            });
+            bytes.extend(if big_endian { word.to_be_bytes() } else { word.to_le_bytes() });
         }
         bytes.extend(name.as_bytes());
         bytes.push(0);
         for v in values {
-            bytes.extend(if big_endian {
-                v.to_be_bytes()
-            } else {
-                v.to_le_bytes()
-            });
+            bytes.extend(if big_endian { v.to_be_bytes() } else { v.to_le_bytes() });
         }
     };
     variable(0, 2, 3, "m", &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     variable(1, 1, 2, "t", &[104.0, 105.0]);
-    variable(
-        2,
-        3,
-        3,
-        "s",
-        &[2.0, 1.0, 4.0, 3.0, 1.0, 5.0, 0.5, 0.25, 0.0],
-    );
+    variable(2, 3, 3, "s", &[2.0, 1.0, 4.0, 3.0, 1.0, 5.0, 0.5, 0.25, 0.0]);
     bytes
 }
 
@@ -240,11 +204,7 @@ fn the_seeds_of_the_mutations_are_sound() {
     let folder = Folder::new();
     let sums = |bytes: &[u8]| -> Vec<(String, Option<f64>)> {
         let contents = contents(folder.file(bytes)).unwrap();
-        contents
-            .variables
-            .into_iter()
-            .map(|v| (v.name, v.sum))
-            .collect()
+        contents.variables.into_iter().map(|v| (v.name, v.sum)).collect()
     };
     let named = |pairs: &[(&str, Option<f64>)]| -> Vec<(String, Option<f64>)> {
         pairs.iter().map(|(n, s)| ((*n).to_owned(), *s)).collect()
@@ -269,10 +229,7 @@ fn the_seeds_of_the_mutations_are_sound() {
         ];
         assert_eq!(sums(&recording_npz(deflate)), named(&arrays));
         let recording = load_recording(folder.file(&recording_npz(deflate))).unwrap();
-        assert_eq!(
-            recording.responses(),
-            ndarray::array![[1.0, 2.0], [3.0, 4.0], [5.0, 7.0]]
-        );
+        assert_eq!(recording.responses(), ndarray::array![[1.0, 2.0], [3.0, 4.0], [5.0, 7.0]]);
         assert_eq!(recording.stimulus(), [Some(1), None, Some(0)]);
         let images = load_images(folder.file(&recording_npz(deflate))).unwrap();
         assert_eq!(images.pixels, ndarray::array![[[1, 2, 3]], [[4, 5, 6]]]);
@@ -289,12 +246,7 @@ fn the_seeds_of_the_mutations_are_sound() {
 #[test]
 fn every_truncation_is_an_error() {
     let folder = Folder::new();
-    for bytes in [
-        mat(),
-        uncompressed(&mat()),
-        recording_npz(true),
-        recording_npz(false),
-    ] {
+    for bytes in [mat(), uncompressed(&mat()), recording_npz(true), recording_npz(false)] {
         for length in 0..bytes.len() {
             let path = folder.file(&bytes[..length]);
             // Between two variables a MATLAB file may end: then it is a shorter file.
@@ -326,39 +278,15 @@ fn declared_sizes_reserve_nothing_that_the_file_cannot_hold() {
     let double = |n: u32| [9_u32.to_le_bytes(), n.to_le_bytes()].concat();
     let cases = [
         // A declared element of almost 4 GiB in a few bytes.
-        compressed(&[matrix(
-            6,
-            &[1 << 14, 1 << 15],
-            &double(u32::MAX - 7),
-            Some(u32::MAX),
-        )]),
-        [
-            header,
-            &matrix(
-                6,
-                &[1 << 14, 1 << 15],
-                &double(u32::MAX - 7),
-                Some(u32::MAX),
-            ),
-        ]
-        .concat(),
+        compressed(&[matrix(6, &[1 << 14, 1 << 15], &double(u32::MAX - 7), Some(u32::MAX))]),
+        [header, &matrix(6, &[1 << 14, 1 << 15], &double(u32::MAX - 7), Some(u32::MAX))].concat(),
         // Dimensions whose product overflows, or is not what follows.
         compressed(&[matrix(6, &[u32::MAX, u32::MAX, u32::MAX], &double(8), None)]),
-        compressed(&[matrix(
-            6,
-            &[0x7fff_ffff, 0x7fff_ffff, 0x7fff_ffff],
-            &double(0),
-            None,
-        )]),
+        compressed(&[matrix(6, &[0x7fff_ffff, 0x7fff_ffff, 0x7fff_ffff], &double(0), None)]),
         compressed(&[matrix(6, &[1 << 30, 1], &double(0), None)]),
         // Cells and struct entries that cannot follow.
         compressed(&[matrix(1, &[1 << 30, 1], &[], None)]),
-        compressed(&[matrix(
-            2,
-            &[1 << 30, 1],
-            &[5, 0, 4, 0, 8, 0, 0, 0, 1, 0, 1, 0, 97, 0, 0, 0],
-            None,
-        )]),
+        compressed(&[matrix(2, &[1 << 30, 1], &[5, 0, 4, 0, 8, 0, 0, 0, 1, 0, 1, 0, 97, 0, 0, 0], None)]),
         // Level 4: a sparse matrix of two billion columns; more data than the file.
         {
             let mut bytes = level_4(false);
@@ -366,20 +294,11 @@ fn declared_sizes_reserve_nothing_that_the_file_cannot_hold() {
             bytes[end - 32..end - 24].copy_from_slice(&2e9_f64.to_le_bytes());
             bytes
         },
-        [
-            [0_u32, 1 << 31, 1 << 31, 0, 2]
-                .map(u32::to_le_bytes)
-                .as_flattened(),
-            b"a\0",
-        ]
-        .concat(),
+        [[0_u32, 1 << 31, 1 << 31, 0, 2].map(u32::to_le_bytes).as_flattened(), b"a\0"].concat(),
         // numpy: shapes beyond the data, beyond any memory, beyond the integers.
         npy("<f8", false, "(1000000000000,)", &[0; 8]),
         npy("<f8", true, "(4294967296, 4294967296, 4294967296)", &[0; 8]),
-        npz(
-            &[("a.npy", npy("<f8", false, "(1000000000,)", &[0; 8]))],
-            true,
-        ),
+        npz(&[("a.npy", npy("<f8", false, "(1000000000,)", &[0; 8]))], true),
     ];
     for (case, bytes) in cases.iter().enumerate() {
         let error = contents(folder.file(bytes)).expect_err(&format!("case {case}"));

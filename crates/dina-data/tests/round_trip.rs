@@ -1,18 +1,13 @@
 //! What the writer writes, the reader reads.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::Path;
 
 use dina_data::mat::{Class, Item, MatFile, Selection, Value, write_mat};
 use dina_data::{
-    Categories, Error, Images, Numeric, Recording, RecordingFile, Session, load_categories,
-    load_images, load_recording, write_categories_mat, write_images_mat, write_recording_mat,
+    Categories, Error, Images, Numeric, Recording, RecordingFile, Session, load_categories, load_images,
+    load_recording, write_categories_mat, write_images_mat, write_recording_mat,
 };
 use ndarray::{Array, Array2, Array3, ArrayD, IxDyn, ShapeBuilder, array};
 use proptest::prelude::*;
@@ -49,15 +44,11 @@ impl Tree {
             }
             Self::Entries(names, entries) => Item::StructArray {
                 fields: names.iter().map(String::as_str).collect(),
-                entries: entries
-                    .iter()
-                    .map(|e| e.iter().map(Tree::item).collect())
-                    .collect(),
+                entries: entries.iter().map(|e| e.iter().map(Tree::item).collect()).collect(),
             },
-            Self::Cell(shape, values) => Item::Cell {
-                shape: shape.clone(),
-                values: values.iter().map(Tree::item).collect(),
-            },
+            Self::Cell(shape, values) => {
+                Item::Cell { shape: shape.clone(), values: values.iter().map(Tree::item).collect() }
+            }
         }
     }
 
@@ -97,8 +88,7 @@ impl Tree {
                 s.shape() == [1, entries.len()]
                     && names.iter().enumerate().all(|(at, name)| {
                         let read = s.field(name).unwrap();
-                        read.len() == entries.len()
-                            && entries.iter().zip(read).all(|(e, v)| e[at].is(v))
+                        read.len() == entries.len() && entries.iter().zip(read).all(|(e, v)| e[at].is(v))
                     })
             }
             Self::Cell(shape, values) => {
@@ -114,13 +104,11 @@ impl Tree {
 fn numbers<T: std::fmt::Debug + Clone + 'static>(
     element: impl Strategy<Value = T> + Clone + 'static,
 ) -> impl Strategy<Value = ArrayD<T>> {
-    (prop::collection::vec(0_usize..5, 2..4), any::<bool>()).prop_flat_map(
-        move |(shape, fortran)| {
-            let count = shape.iter().product::<usize>();
-            prop::collection::vec(element.clone(), count)
-                .prop_map(move |v| Array::from_shape_vec(IxDyn(&shape).set_f(fortran), v).unwrap())
-        },
-    )
+    (prop::collection::vec(0_usize..5, 2..4), any::<bool>()).prop_flat_map(move |(shape, fortran)| {
+        let count = shape.iter().product::<usize>();
+        prop::collection::vec(element.clone(), count)
+            .prop_map(move |v| Array::from_shape_vec(IxDyn(&shape).set_f(fortran), v).unwrap())
+    })
 }
 
 fn tree() -> impl Strategy<Value = Tree> {
@@ -139,21 +127,16 @@ fn tree() -> impl Strategy<Value = Tree> {
             .prop_map(|names| names.into_iter().collect::<Vec<_>>());
         let fields = (names, prop::collection::vec(inner.clone(), 12), 0_usize..4);
         prop_oneof![
-            fields.clone().prop_map(|(names, values, _)| {
-                Tree::Struct(names.into_iter().zip(values).collect())
-            }),
+            fields
+                .clone()
+                .prop_map(|(names, values, _)| { Tree::Struct(names.into_iter().zip(values).collect()) }),
             fields.prop_map(|(names, values, entries)| {
                 let entries = (0..entries)
-                    .map(|e| {
-                        (0..names.len())
-                            .map(|f| values[e * 3 + f].clone())
-                            .collect()
-                    })
+                    .map(|e| (0..names.len()).map(|f| values[e * 3 + f].clone()).collect())
                     .collect();
                 Tree::Entries(names, entries)
             }),
-            prop::collection::vec(inner, 0..4)
-                .prop_map(|values| Tree::Cell(vec![1, values.len()], values)),
+            prop::collection::vec(inner, 0..4).prop_map(|values| Tree::Cell(vec![1, values.len()], values)),
         ]
     })
 }
@@ -217,14 +200,10 @@ fn a_long_stream_is_inflated_in_a_thread() {
     let file = MatFile::open(&path).unwrap();
     let selection = Selection::only(["stim.resp", "stim.istim"]).single(["stim.resp"]);
     let mut read = file.read_selected(&selection).unwrap();
-    let Some((_, Value::Struct(mut stim))) = read.pop() else {
-        panic!()
-    };
+    let Some((_, Value::Struct(mut stim))) = read.pop() else { panic!() };
     assert_eq!(stim.names().collect::<Vec<_>>(), ["resp", "istim"]);
     assert_eq!(stim.field("istim").unwrap()[0].scalar(), Some(7.0));
-    let Some(Value::Numeric { values, .. }) = stim.take("resp") else {
-        panic!()
-    };
+    let Some(Value::Numeric { values, .. }) = stim.take("resp") else { panic!() };
     assert_eq!(values.into_f32(), noise.into_dyn());
 
     // Cut short or altered far behind the header: found, and said where.
@@ -232,9 +211,7 @@ fn a_long_stream_is_inflated_in_a_thread() {
     let expect_damage = |bytes: &[u8], word: &str| {
         let path = folder.path().join("damaged.mat");
         std::fs::write(&path, bytes).unwrap();
-        let error = MatFile::open(&path)
-            .and_then(|file| file.read_selected(&selection))
-            .unwrap_err();
+        let error = MatFile::open(&path).and_then(|file| file.read_selected(&selection)).unwrap_err();
         assert!(matches!(error, Error::Malformed { .. }), "{error}");
         assert!(error.to_string().contains("damaged.mat"), "{error}");
         assert!(error.to_string().contains(word), "{error}");
@@ -253,28 +230,13 @@ fn a_long_stream_is_inflated_in_a_thread() {
 fn text_and_narrow_doubles() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("text.mat");
-    write_mat(
-        &path,
-        &[
-            ("t", Item::Rows(vec!["ab", "\u{e9}"])),
-            ("e", Item::Text("")),
-        ],
-    )
-    .unwrap();
+    write_mat(&path, &[("t", Item::Rows(vec!["ab", "\u{e9}"])), ("e", Item::Text(""))]).unwrap();
     let file = MatFile::open(&path).unwrap();
-    let Value::Char(text) = file.read("t").unwrap() else {
-        panic!()
-    };
-    assert_eq!(
-        (text.shape(), text.rows()),
-        ([2, 2].as_slice(), vec!["ab".into(), "\u{e9} ".into()])
-    );
+    let Value::Char(text) = file.read("t").unwrap() else { panic!() };
+    assert_eq!((text.shape(), text.rows()), ([2, 2].as_slice(), vec!["ab".into(), "\u{e9} ".into()]));
     assert_eq!(file.read("e").unwrap().text(), Some(String::new()));
     let error = file.read("x").unwrap_err().to_string();
-    assert!(
-        error.contains("`x` is not in this file") && error.contains("t, e"),
-        "{error}"
-    );
+    assert!(error.contains("`x` is not in this file") && error.contains("t, e"), "{error}");
 }
 
 #[test]
@@ -283,20 +245,11 @@ fn names_and_shapes_that_matlab_refuses_are_refused() {
     let path = folder.path().join("refused.mat");
     for name in ["", "1a", "_a", "a b", "\u{e9}", &"a".repeat(64)] {
         let error = write_mat(&path, &[(name, Item::Number(1.0))]).unwrap_err();
-        assert!(
-            error.to_string().contains("is not a MATLAB name"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("is not a MATLAB name"), "{error}");
     }
-    let lame = Item::Cell {
-        shape: vec![2, 2],
-        values: vec![Item::Number(1.0)],
-    };
+    let lame = Item::Cell { shape: vec![2, 2], values: vec![Item::Number(1.0)] };
     assert!(write_mat(&path, &[("c", lame)]).is_err());
-    let lame = Item::StructArray {
-        fields: vec!["a", "b"],
-        entries: vec![vec![Item::Number(1.0)]],
-    };
+    let lame = Item::StructArray { fields: vec!["a", "b"], entries: vec![vec![Item::Number(1.0)]] };
     assert!(write_mat(&path, &[("s", lame)]).is_err());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
@@ -304,10 +257,7 @@ fn names_and_shapes_that_matlab_refuses_are_refused() {
 fn recording(gray: bool) -> Recording {
     let responses = Array2::from_shape_fn((7, 3), |(t, n)| (t * t + n) as f32 / 3.0);
     let stimulus = [Some(1), None, Some(0), Some(2), Some(2), Some(1), Some(0)];
-    let stimulus = stimulus
-        .iter()
-        .map(|&id| if gray { id } else { id.or(Some(0)) })
-        .collect();
+    let stimulus = stimulus.iter().map(|&id| if gray { id } else { id.or(Some(0)) }).collect();
     Recording::new("made", responses, stimulus, 3)
         .unwrap()
         .with_spontaneous(array![[0.5, 1.5, 2.5], [3.5, 4.5, 5.5]])
@@ -333,47 +283,23 @@ fn a_recording_in_the_layout_of_the_deposit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("recording.mat");
     let written = recording(true);
-    let session = Session {
-        mouse_name: "M1".to_owned(),
-        date: "2026-01-01".to_owned(),
-        pixels: vec![10, 20, 30],
-    };
+    let session =
+        Session { mouse_name: "M1".to_owned(), date: "2026-01-01".to_owned(), pixels: vec![10, 20, 30] };
     write_recording_mat(&path, &written, &session).unwrap();
     same(&load_recording(&path).unwrap(), &written, &path);
-    same(
-        &RecordingFile::new(&path).images(3).load().unwrap(),
-        &written,
-        &path,
-    );
+    same(&RecordingFile::new(&path).images(3).load().unwrap(), &written, &path);
     let file = MatFile::open(&path).unwrap();
     let names: Vec<&str> = file.variables().map(|v| v.name()).collect();
     assert_eq!(names, ["stim", "stat", "med", "db"]);
-    let Value::Struct(stat) = file.read("stat").unwrap() else {
-        panic!()
-    };
+    let Value::Struct(stat) = file.read("stat").unwrap() else { panic!() };
     assert_eq!(stat.shape(), [1, 3]);
     assert_eq!(stat.field("npix").unwrap()[2].scalar(), Some(30.0));
-    let Value::Struct(db) = file.read("db").unwrap() else {
-        panic!()
-    };
-    assert_eq!(
-        db.field("mouse_name").unwrap()[0].text().as_deref(),
-        Some("M1")
-    );
+    let Value::Struct(db) = file.read("db").unwrap() else { panic!() };
+    assert_eq!(db.field("mouse_name").unwrap()[0].text().as_deref(), Some("M1"));
 
-    let error = RecordingFile::new(&path)
-        .images(2)
-        .load()
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("`stim.istim` holds the id 4, but there are 2 images"),
-        "{error}"
-    );
-    let short = Session {
-        pixels: vec![1],
-        ..session
-    };
+    let error = RecordingFile::new(&path).images(2).load().unwrap_err().to_string();
+    assert!(error.contains("`stim.istim` holds the id 4, but there are 2 images"), "{error}");
+    let short = Session { pixels: vec![1], ..session };
     assert!(write_recording_mat(&path, &written, &short).is_err());
 }
 
@@ -383,11 +309,7 @@ fn without_gray_screens_the_number_of_images_has_to_be_given() {
     let path = folder.path().join("recording.mat");
     let written = recording(false);
     write_recording_mat(&path, &written, &Session::default()).unwrap();
-    same(
-        &RecordingFile::new(&path).images(3).load().unwrap(),
-        &written,
-        &path,
-    );
+    same(&RecordingFile::new(&path).images(3).load().unwrap(), &written, &path);
     assert_eq!(load_recording(&path).unwrap().images(), 2);
 }
 
@@ -413,10 +335,7 @@ fn images_and_categories() {
     };
     write_categories_mat(&path, &categories).unwrap();
     assert_eq!(load_categories(&path, 4).unwrap(), categories);
-    let wrong = Categories {
-        of: vec![Some(2)],
-        ..categories
-    };
+    let wrong = Categories { of: vec![Some(2)], ..categories };
     assert!(write_categories_mat(&path, &wrong).is_err());
 }
 
@@ -438,56 +357,21 @@ fn what_is_missing_or_misshapen_is_named() {
     let stim = |fields: Vec<(&'static str, Item<'_>)>| message(&[("stim", Item::Struct(fields))]);
 
     let cases = [
+        (message(&[("db", Item::Number(1.0))]), "`stim` is not in this file; it holds db"),
+        (message(&[("stim", Item::Number(1.0))]), "`stim` is a 1 x 1 double"),
+        (stim(vec![("resp", resp())]), "`stim.istim` is not in this file"),
+        (stim(vec![("resp", Item::Text("no")), ("istim", ids())]), "`stim.resp` is char"),
+        (stim(vec![("resp", resp()), ("istim", half.view().into())]), "the id 1.5"),
+        (stim(vec![("resp", resp()), ("istim", three.view().into())]), "3 entries for 2"),
+        (stim(vec![("resp", resp()), ("istim", ones.view().into())]), "shows no image"),
         (
-            message(&[("db", Item::Number(1.0))]),
-            "`stim` is not in this file; it holds db",
-        ),
-        (
-            message(&[("stim", Item::Number(1.0))]),
-            "`stim` is a 1 x 1 double",
-        ),
-        (
-            stim(vec![("resp", resp())]),
-            "`stim.istim` is not in this file",
-        ),
-        (
-            stim(vec![("resp", Item::Text("no")), ("istim", ids())]),
-            "`stim.resp` is char",
-        ),
-        (
-            stim(vec![("resp", resp()), ("istim", half.view().into())]),
-            "the id 1.5",
-        ),
-        (
-            stim(vec![("resp", resp()), ("istim", three.view().into())]),
-            "3 entries for 2",
-        ),
-        (
-            stim(vec![("resp", resp()), ("istim", ones.view().into())]),
-            "shows no image",
-        ),
-        (
-            message(&[
-                (
-                    "stim",
-                    Item::Struct(vec![("resp", resp()), ("istim", ids())]),
-                ),
-                ("med", resp()),
-            ]),
+            message(&[("stim", Item::Struct(vec![("resp", resp()), ("istim", ids())])), ("med", resp())]),
             "`med` has 2 columns",
         ),
     ];
     for (message, part) in cases {
-        assert!(
-            message.contains(part) && message.contains("lame.mat"),
-            "{message}"
-        );
+        assert!(message.contains(part) && message.contains("lame.mat"), "{message}");
     }
-    let error = load_recording(folder.path().join("absent.mat"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("absent.mat") && error.contains("check the path"),
-        "{error}"
-    );
+    let error = load_recording(folder.path().join("absent.mat")).unwrap_err().to_string();
+    assert!(error.contains("absent.mat") && error.contains("check the path"), "{error}");
 }

@@ -64,19 +64,10 @@ impl<'a, Role> Presented<'a, Role> {
             seen[image] = true;
         }
         if let Some(missing) = seen.iter().position(|seen| !seen) {
-            return Err(Error::value(
-                format!("number of trials of image {missing}"),
-                "at least 1",
-                0,
-            ));
+            return Err(Error::value(format!("number of trials of image {missing}"), "at least 1", 0));
         }
         Error::all_finite("responses", responses)?;
-        Ok(Self {
-            responses,
-            shown,
-            images,
-            role: PhantomData,
-        })
+        Ok(Self { responses, shown, images, role: PhantomData })
     }
 
     pub(crate) fn responses(&self) -> ArrayView2<'a, f32> {
@@ -127,11 +118,7 @@ pub trait Baseline: Send + Sync {
     /// # Errors
     /// [`Error::Shape`] when the two sets differ in neurons or image size, [`Error::Value`] for an empty
     /// grid of settings or data that nothing can be fitted to.
-    fn fit(
-        &self,
-        training: &TrainingSet,
-        validation: &ValidationSet,
-    ) -> Result<Box<dyn FittedBaseline>>;
+    fn fit(&self, training: &TrainingSet, validation: &ValidationSet) -> Result<Box<dyn FittedBaseline>>;
 }
 
 /// A fitted baseline.
@@ -141,11 +128,7 @@ pub trait FittedBaseline: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Shape`] when neurons or image size differ from the fit, [`Error::NotFinite`].
-    fn similarity(
-        &self,
-        responses: ArrayView2<f32>,
-        candidates: ArrayView3<f32>,
-    ) -> Result<Array2<f32>>;
+    fn similarity(&self, responses: ArrayView2<f32>, candidates: ArrayView3<f32>) -> Result<Array2<f32>>;
 
     /// What was chosen on the validation set.
     fn choice(&self) -> Choice;
@@ -169,11 +152,7 @@ pub(crate) fn check_pair(training: &TrainingSet, validation: &ValidationSet) -> 
     let size = |images: ArrayView3<f32>| (images.len_of(Axis(1)), images.len_of(Axis(2)));
     let (train, valid) = (size(training.images), size(validation.images));
     if train != valid {
-        return Err(Error::shape(
-            "image size of the validation set",
-            train,
-            valid,
-        ));
+        return Err(Error::shape("image size of the validation set", train, valid));
     }
     Ok(())
 }

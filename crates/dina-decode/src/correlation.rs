@@ -33,11 +33,7 @@ impl<'a> Standardised<'a> {
                 (mean as f32, scale as f32)
             })
             .unzip();
-        Ok(Self {
-            rows,
-            mean: mean.into(),
-            scale: scale.into(),
-        })
+        Ok(Self { rows, mean: mean.into(), scale: scale.into() })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -47,13 +43,10 @@ impl<'a> Standardised<'a> {
     /// Rows centred and scaled to norm 1; a constant row becomes 0.
     fn unit_rows(&self) -> Array2<f32> {
         let mut unit = self.rows.to_owned();
-        unit.axis_iter_mut(Axis(0))
-            .into_par_iter()
-            .enumerate()
-            .for_each(|(i, mut row)| {
-                let (mean, scale) = (self.mean[i], self.scale[i]);
-                row.mapv_inplace(|v| (v - mean) * scale);
-            });
+        unit.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(i, mut row)| {
+            let (mean, scale) = (self.mean[i], self.scale[i]);
+            row.mapv_inplace(|v| (v - mean) * scale);
+        });
         unit
     }
 }
@@ -67,34 +60,23 @@ pub fn correlate(queries: ArrayView2<f32>, candidates: ArrayView2<f32>) -> Resul
     correlate_block(queries, &Standardised::new("candidates", candidates)?)
 }
 
-pub(crate) fn correlate_block(
-    queries: ArrayView2<f32>,
-    candidates: &Standardised,
-) -> Result<Array2<f32>> {
+pub(crate) fn correlate_block(queries: ArrayView2<f32>, candidates: &Standardised) -> Result<Array2<f32>> {
     if queries.ncols() != candidates.rows.ncols() {
-        return Err(Error::shape(
-            "columns of the queries",
-            candidates.rows.ncols(),
-            queries.ncols(),
-        ));
+        return Err(Error::shape("columns of the queries", candidates.rows.ncols(), queries.ncols()));
     }
     let unit = Standardised::new("queries", queries)?.unit_rows();
     let mut similarity = matmul(unit.view(), candidates.rows.t())?;
-    similarity
-        .axis_iter_mut(Axis(0))
-        .into_par_iter()
-        .zip(unit.axis_iter(Axis(0)))
-        .for_each(|(mut row, unit)| {
+    similarity.axis_iter_mut(Axis(0)).into_par_iter().zip(unit.axis_iter(Axis(0))).for_each(
+        |(mut row, unit)| {
             // What rounding left of the query's mean would otherwise be multiplied by that of the
             // candidate.
             let residue = unit.iter().map(|&v| f64::from(v)).sum::<f64>() as f32;
-            for (value, (&mean, &scale)) in row
-                .iter_mut()
-                .zip(candidates.mean.iter().zip(&candidates.scale))
+            for (value, (&mean, &scale)) in row.iter_mut().zip(candidates.mean.iter().zip(&candidates.scale))
             {
                 *value = ((*value - residue * mean) * scale).clamp(-1.0, 1.0);
             }
-        });
+        },
+    );
     Ok(similarity)
 }
 
@@ -109,17 +91,13 @@ mod tests {
     #[test]
     fn as_pearson_with_an_offset() {
         let wave = |rows: usize, phase: f32| {
-            Array::from_shape_fn((rows, 50), |(i, j)| {
-                20.0 + ((i * 11 + j * 3 + i * j) as f32 + phase).sin()
-            })
+            Array::from_shape_fn((rows, 50), |(i, j)| 20.0 + ((i * 11 + j * 3 + i * j) as f32 + phase).sin())
         };
         let (a, b) = (wave(4, 0.0), wave(6, 0.4));
         let found = correlate(a.view(), b.view()).unwrap();
         let row = |m: &Array2<f32>, i: usize| m.row(i).mapv(f64::from).to_vec();
         for ((i, j), &r) in found.indexed_iter() {
-            let expected = Correlation::pearson(&row(&a, i), &row(&b, j))
-                .unwrap()
-                .get();
+            let expected = Correlation::pearson(&row(&a, i), &row(&b, j)).unwrap().get();
             assert_relative_eq!(f64::from(r), expected, epsilon = 1e-5);
         }
     }

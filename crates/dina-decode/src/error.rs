@@ -23,9 +23,7 @@ pub enum Error {
         found: String,
     },
     /// A value that is NaN or infinite.
-    #[error(
-        "{what} holds a value that is not finite (row {row}, column {column}); repair it first"
-    )]
+    #[error("{what} holds a value that is not finite (row {row}, column {column}); repair it first")]
     NotFinite {
         /// The array concerned.
         what: String,
@@ -45,11 +43,7 @@ impl Error {
         expected: impl std::fmt::Debug,
         found: impl std::fmt::Debug,
     ) -> Self {
-        Self::Shape {
-            what: what.into(),
-            expected: format!("{expected:?}"),
-            found: format!("{found:?}"),
-        }
+        Self::Shape { what: what.into(), expected: format!("{expected:?}"), found: format!("{found:?}") }
     }
 
     pub(crate) fn value(
@@ -57,22 +51,14 @@ impl Error {
         expected: impl Into<String>,
         found: impl std::fmt::Display,
     ) -> Self {
-        Self::Value {
-            what: what.into(),
-            expected: expected.into(),
-            found: found.to_string(),
-        }
+        Self::Value { what: what.into(), expected: expected.into(), found: found.to_string() }
     }
 
     /// Refuses the first value that is NaN or infinite.
     pub(crate) fn all_finite(what: &str, values: ndarray::ArrayView2<f32>) -> Result<()> {
         match values.indexed_iter().find(|(_, v)| !v.is_finite()) {
             None => Ok(()),
-            Some(((row, column), _)) => Err(Self::NotFinite {
-                what: what.into(),
-                row,
-                column,
-            }),
+            Some(((row, column), _)) => Err(Self::NotFinite { what: what.into(), row, column }),
         }
     }
 }

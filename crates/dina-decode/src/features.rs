@@ -28,13 +28,10 @@ impl ImageFeatures {
     pub fn compute(&self, images: ArrayView3<f32>, geometry: &Geometry) -> Result<Array2<f32>> {
         let (count, height, width) = images.dim();
         match self {
-            Self::Gabor(config) => GaborPyramid::new(
-                config,
-                (height, width),
-                geometry.degrees_per_pixel,
-                geometry.window,
-            )?
-            .features(images),
+            Self::Gabor(config) => {
+                GaborPyramid::new(config, (height, width), geometry.degrees_per_pixel, geometry.window)?
+                    .features(images)
+            }
             Self::Pixels => {
                 let seen = match geometry.window {
                     None => images,
@@ -86,17 +83,10 @@ impl FeatureScale {
             .zip(&mean)
             .map(|(&v, m)| {
                 let varies = v > 1e-10 * m * m && v > 0.0;
-                if varies {
-                    v.sqrt().powf(-f64::from(power)) as f32
-                } else {
-                    0.0
-                }
+                if varies { v.sqrt().powf(-f64::from(power)) as f32 } else { 0.0 }
             })
             .collect();
-        Self {
-            mean: mean.iter().map(|&m| m as f32).collect(),
-            scale,
-        }
+        Self { mean: mean.iter().map(|&m| m as f32).collect(), scale }
     }
 
     pub(crate) fn apply(&self, features: &mut Array2<f32>) {
@@ -126,18 +116,10 @@ impl Components {
         let product = matmul(features.view(), features.t())?;
         let eigen = symmetric_eigen(product.mapv(f64::from).view())?;
         let largest = eigen.values.first().copied().unwrap_or(0.0);
-        let rank = eigen
-            .values
-            .iter()
-            .take_while(|&&v| v > 1e-5 * largest && v > 0.0)
-            .count();
+        let rank = eigen.values.iter().take_while(|&&v| v > 1e-5 * largest && v > 0.0).count();
         let kept = rank.min(count);
         if kept == 0 {
-            return Err(Error::value(
-                "variance of the image features",
-                "positive",
-                0,
-            ));
+            return Err(Error::value("variance of the image features", "positive", 0));
         }
         let vectors = eigen.vectors.slice(s![.., ..kept]);
         let values = eigen.values.slice(s![..kept]).to_owned();
@@ -146,24 +128,13 @@ impl Components {
         let directions = matmul(features.t(), weights.view())?;
         let scores = (&vectors * images.sqrt()).mapv(|v| v as f32);
         let spread = values.iter().map(|v| (v / images).sqrt() as f32).collect();
-        Ok((
-            Self {
-                scale,
-                directions,
-                spread,
-            },
-            scores,
-        ))
+        Ok((Self { scale, directions, spread }, scores))
     }
 
     /// Scores of other images, at unit variance over the training images.
     pub(crate) fn scores(&self, mut features: Array2<f32>) -> Result<Array2<f32>> {
         if features.ncols() != self.directions.nrows() {
-            return Err(Error::shape(
-                "image features",
-                self.directions.nrows(),
-                features.ncols(),
-            ));
+            return Err(Error::shape("image features", self.directions.nrows(), features.ncols()));
         }
         self.scale.apply(&mut features);
         Ok(matmul(features.view(), self.directions.view())?)
@@ -205,29 +176,17 @@ mod tests {
         let images = Array::from_shape_fn((2, 3, 4), |(i, y, x)| (100 * i + 10 * y + x) as f32);
         let geometry = Geometry {
             degrees_per_pixel: 1.0,
-            window: Some(Window {
-                top: 1,
-                left: 2,
-                height: 2,
-                width: 2,
-            }),
+            window: Some(Window { top: 1, left: 2, height: 2, width: 2 }),
         };
-        let found = ImageFeatures::Pixels
-            .compute(images.view(), &geometry)
-            .unwrap();
+        let found = ImageFeatures::Pixels.compute(images.view(), &geometry).unwrap();
         assert_eq!(found.row(1).to_vec(), [112.0, 113.0, 122.0, 123.0]);
     }
 
     #[test]
     fn features_that_never_change_are_silent() {
-        let mut features =
-            Array::from_shape_fn((5, 2), |(i, j)| if j == 0 { 0.1 } else { i as f32 });
+        let mut features = Array::from_shape_fn((5, 2), |(i, j)| if j == 0 { 0.1 } else { i as f32 });
         FeatureScale::fit(features.view(), 1.0).apply(&mut features);
         assert!(features.column(0).iter().all(|&v| v == 0.0));
-        assert_relative_eq!(
-            features.column(1).dot(&features.column(1)),
-            5.0,
-            epsilon = 1e-4
-        );
+        assert_relative_eq!(features.column(1).dot(&features.column(1)), 5.0, epsilon = 1e-4);
     }
 }

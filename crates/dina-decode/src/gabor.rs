@@ -145,24 +145,14 @@ impl GaborPyramid {
         degrees_per_pixel: f32,
         window: Option<Window>,
     ) -> Result<Self> {
-        let window = window.unwrap_or(Window {
-            top: 0,
-            left: 0,
-            height: size.0,
-            width: size.1,
-        });
+        let window = window.unwrap_or(Window { top: 0, left: 0, height: size.0, width: size.1 });
         check(config, size, degrees_per_pixel, window)?;
         let levels = config
             .frequencies
             .iter()
             .map(|&f| Level::new(config, f * degrees_per_pixel, size, window))
             .collect();
-        Ok(Self {
-            levels,
-            size,
-            kind: config.kind,
-            compression: config.compression,
-        })
+        Ok(Self { levels, size, kind: config.kind, compression: config.compression })
     }
 
     /// Number of features of an image.
@@ -191,16 +181,14 @@ impl GaborPyramid {
             return Err(Error::value("a pixel", "finite", bad));
         }
         let mut features = Array2::zeros((count, self.len()));
-        features
-            .axis_iter_mut(Axis(0))
-            .into_par_iter()
-            .zip(images.axis_iter(Axis(0)))
-            .for_each(|(mut row, image)| {
+        features.axis_iter_mut(Axis(0)).into_par_iter().zip(images.axis_iter(Axis(0))).for_each(
+            |(mut row, image)| {
                 // A row of a fresh array is contiguous.
                 if let Some(out) = row.as_slice_mut() {
                     self.filter(image, out);
                 }
-            });
+            },
+        );
         Ok(features)
     }
 
@@ -210,8 +198,7 @@ impl GaborPyramid {
         for level in &self.levels {
             let envelope = level.envelope_answers(&pixels, self.size.1, &mut scratch);
             for orientation in &level.orientations {
-                let phases =
-                    level.answers(orientation, &envelope, &pixels, self.size.1, &mut scratch);
+                let phases = level.answers(orientation, &envelope, &pixels, self.size.1, &mut scratch);
                 let mut push = |read: &dyn Fn([f32; 2]) -> f32| {
                     let (block, rest) = std::mem::take(&mut out).split_at_mut(phases.len());
                     out = rest;
@@ -247,36 +234,19 @@ fn energy(phase: [f32; 2]) -> f32 {
 }
 
 fn compress(value: f32, exponent: f32) -> f32 {
-    if exponent == 1.0 {
-        value
-    } else {
-        value.abs().powf(exponent).copysign(value)
-    }
+    if exponent == 1.0 { value } else { value.abs().powf(exponent).copysign(value) }
 }
 
-fn check(
-    config: &GaborConfig,
-    size: (usize, usize),
-    degrees_per_pixel: f32,
-    window: Window,
-) -> Result<()> {
+fn check(config: &GaborConfig, size: (usize, usize), degrees_per_pixel: f32, window: Window) -> Result<()> {
     let positive = |what: &str, value: f32| {
-        if value.is_finite() && value > 0.0 {
-            Ok(())
-        } else {
-            Err(Error::value(what, "positive", value))
-        }
+        if value.is_finite() && value > 0.0 { Ok(()) } else { Err(Error::value(what, "positive", value)) }
     };
     positive("degrees per pixel", degrees_per_pixel)?;
     positive("sigma in wavelengths", config.sigma)?;
     positive("spacing in wavelengths", config.spacing)?;
     positive("compression", config.compression)?;
     if config.frequencies.is_empty() || config.orientations == 0 {
-        return Err(Error::value(
-            "the Gabor bank",
-            "at least one frequency and orientation",
-            "empty",
-        ));
+        return Err(Error::value("the Gabor bank", "at least one frequency and orientation", "empty"));
     }
     for &frequency in &config.frequencies {
         positive("spatial frequency", frequency)?;
@@ -295,11 +265,7 @@ fn check(
     if inside {
         return Ok(());
     }
-    Err(Error::value(
-        "window",
-        format!("within {} x {} pixels", size.0, size.1),
-        format!("{window:?}"),
-    ))
+    Err(Error::value("window", format!("within {} x {} pixels", size.0, size.1), format!("{window:?}")))
 }
 
 /// Memory that is used again for each filter.
@@ -395,10 +361,7 @@ impl Level {
                 let odd = dot(re, &column.im) + dot(im, &column.re);
                 let position = answers.len();
                 let (mean, flat) = (means[position], orientation.flat[position]);
-                answers.push([
-                    (even - mean * flat[0]) / self.norm,
-                    (odd - mean * flat[1]) / self.norm,
-                ]);
+                answers.push([(even - mean * flat[0]) / self.norm, (odd - mean * flat[1]) / self.norm]);
             }
         }
         answers
@@ -415,11 +378,7 @@ impl Orientation {
             let ([a, b], [x, y]) = (rows[r].sum(), columns[c].sum());
             [a * x - b * y, a * y + b * x]
         });
-        Self {
-            rows,
-            columns,
-            flat,
-        }
+        Self { rows, columns, flat }
     }
 }
 
@@ -427,15 +386,9 @@ impl Tap {
     fn carry(&self, frequency: f32) -> Phase {
         let part = |wave: fn(f32) -> f32| {
             let samples = self.envelope.iter().zip(&self.offset);
-            samples
-                .map(|(e, o)| e * wave(2.0 * PI * frequency * o))
-                .collect()
+            samples.map(|(e, o)| e * wave(2.0 * PI * frequency * o)).collect()
         };
-        Phase {
-            start: self.support.start,
-            re: part(f32::cos),
-            im: part(f32::sin),
-        }
+        Phase { start: self.support.start, re: part(f32::cos), im: part(f32::sin) }
     }
 }
 
@@ -457,15 +410,8 @@ fn taps(start: usize, length: usize, size: usize, sigma: f32, step: f32) -> Vec<
             let low = (centre - 3.0 * sigma).ceil().max(0.0) as usize;
             let high = ((centre + 3.0 * sigma).floor() as usize + 1).min(size);
             let offset: Vec<f32> = (low..high).map(|x| x as f32 - centre).collect();
-            let envelope = offset
-                .iter()
-                .map(|o| (-o * o / (2.0 * sigma * sigma)).exp())
-                .collect();
-            Tap {
-                support: low..high,
-                envelope,
-                offset,
-            }
+            let envelope = offset.iter().map(|o| (-o * o / (2.0 * sigma * sigma)).exp()).collect();
+            Tap { support: low..high, envelope, offset }
         })
         .collect()
 }
@@ -488,12 +434,7 @@ mod tests {
     use super::*;
 
     fn config(kind: GaborKind) -> GaborConfig {
-        GaborConfig {
-            frequencies: vec![0.05, 0.1],
-            orientations: 4,
-            kind,
-            ..GaborConfig::default()
-        }
+        GaborConfig { frequencies: vec![0.05, 0.1], orientations: 4, kind, ..GaborConfig::default() }
     }
 
     fn grating(frequency: f32, angle: f32, phase: f32) -> Array3<f32> {
@@ -510,9 +451,7 @@ mod tests {
     #[test]
     fn a_constant_image_has_no_features() {
         let bank = bank(GaborKind::LinearAndEnergy);
-        let features = bank
-            .features(Array3::from_elem((1, 60, 70), 100.0).view())
-            .unwrap();
+        let features = bank.features(Array3::from_elem((1, 60, 70), 100.0).view()).unwrap();
         assert_eq!(features.ncols(), bank.len());
         assert!(
             features.iter().all(|v| v.abs() < 1e-2),
@@ -525,9 +464,7 @@ mod tests {
     #[test]
     fn as_a_plain_sum() {
         let bank = bank(GaborKind::Linear);
-        let image = Array::from_shape_fn((1, 60, 70), |(_, y, x)| {
-            ((x * 3 + y * y) as f32 * 0.7).sin()
-        });
+        let image = Array::from_shape_fn((1, 60, 70), |(_, y, x)| ((x * 3 + y * y) as f32 * 0.7).sin());
         let found = bank.features(image.view()).unwrap();
         let (frequency, sigma, step) = (0.05_f32, 8.0_f32, 12.0_f32);
         let columns = (69.0 / step) as usize + 1;
@@ -567,10 +504,7 @@ mod tests {
                 .collect::<Vec<f32>>()
         };
         let (a, b) = (mean_energy(0.3), mean_energy(1.7));
-        assert!(
-            a[1] > 2.0 * a[0] && a[1] > 2.0 * a[2] && a[1] > 4.0 * a[3],
-            "{a:?}"
-        );
+        assert!(a[1] > 2.0 * a[0] && a[1] > 2.0 * a[2] && a[1] > 4.0 * a[3], "{a:?}");
         assert_relative_eq!(a[1], b[1], max_relative = 0.05);
     }
 
@@ -588,29 +522,17 @@ mod tests {
 
     #[test]
     fn the_window_bounds_the_centres() {
-        let window = Window {
-            top: 0,
-            left: 40,
-            height: 60,
-            width: 20,
-        };
-        let part =
-            GaborPyramid::new(&config(GaborKind::Energy), (60, 70), 1.0, Some(window)).unwrap();
+        let window = Window { top: 0, left: 40, height: 60, width: 20 };
+        let part = GaborPyramid::new(&config(GaborKind::Energy), (60, 70), 1.0, Some(window)).unwrap();
         assert!(part.len() < bank(GaborKind::Energy).len() / 2);
         let outside = Window { left: 60, ..window };
-        assert!(
-            GaborPyramid::new(&config(GaborKind::Energy), (60, 70), 1.0, Some(outside)).is_err()
-        );
+        assert!(GaborPyramid::new(&config(GaborKind::Energy), (60, 70), 1.0, Some(outside)).is_err());
     }
 
     #[test]
     fn refuses_what_pixels_cannot_carry() {
         let coarse = GaborPyramid::new(&config(GaborKind::Energy), (60, 70), 6.0, None);
         assert!(matches!(coarse, Err(Error::Value { .. })));
-        assert!(
-            bank(GaborKind::Energy)
-                .features(Array3::zeros((1, 9, 9)).view())
-                .is_err()
-        );
+        assert!(bank(GaborKind::Energy).features(Array3::zeros((1, 9, 9)).view()).is_err());
     }
 }

@@ -44,11 +44,7 @@ impl Pool {
         check_pool(similarity.dim(), &truth)?;
         Error::all_finite("similarity", similarity.view())?;
         if images.len() != similarity.ncols() {
-            return Err(Error::shape(
-                "candidate images",
-                similarity.ncols(),
-                images.len(),
-            ));
+            return Err(Error::shape("candidate images", similarity.ncols(), images.len()));
         }
         let mut sorted = images.clone();
         sorted.sort_unstable();
@@ -59,11 +55,7 @@ impl Pool {
                 format!("{} listed twice", twice[0]),
             ));
         }
-        Ok(Self {
-            similarity,
-            truth,
-            images,
-        })
+        Ok(Self { similarity, truth, images })
     }
 
     /// The similarity, queries x candidates.
@@ -111,10 +103,9 @@ impl Pool {
         }
         (0..repeats)
             .map(|k| {
-                let similarity =
-                    Array2::from_shape_fn((candidates, candidates), |(image, other)| {
-                        self.similarity[[trials[other][k], image]]
-                    });
+                let similarity = Array2::from_shape_fn((candidates, candidates), |(image, other)| {
+                    self.similarity[[trials[other][k], image]]
+                });
                 Self::new(similarity, (0..candidates).collect(), self.images.clone())
             })
             .collect()
@@ -218,10 +209,7 @@ pub struct Evaluation {
 
 impl Default for Evaluation {
     fn default() -> Self {
-        Self {
-            permutations: 1000,
-            bootstrap: Bootstrap::default(),
-        }
+        Self { permutations: 1000, bootstrap: Bootstrap::default() }
     }
 }
 
@@ -243,9 +231,8 @@ impl Evaluation {
             return Err(Error::value("number of permutations", "at least 1", 0));
         }
         let queries = Query::all(pools)?;
-        let mean = |value: &dyn Fn(&Query) -> f64| {
-            queries.iter().map(value).sum::<f64>() / queries.len() as f64
-        };
+        let mean =
+            |value: &dyn Fn(&Query) -> f64| queries.iter().map(value).sum::<f64>() / queries.len() as f64;
         let interval = self.interval(&queries, seed.child("bootstrap"))?;
         let folds = Fold::all(pools);
         let [p, p_two_way] = self.permute(&folds, seed.child("labels"))?;
@@ -371,11 +358,7 @@ impl Fold {
                 let mut shown: Vec<usize> = pools.iter().flat_map(|p| &p.truth).copied().collect();
                 shown.sort_unstable();
                 shown.dedup();
-                Self {
-                    pools: pools.into_iter().map(Scored::new).collect(),
-                    candidates: images.len(),
-                    shown,
-                }
+                Self { pools: pools.into_iter().map(Scored::new).collect(), candidates: images.len(), shown }
             })
             .collect()
     }
@@ -412,16 +395,8 @@ impl Scored {
     fn new(pool: &Pool) -> Self {
         let two_way = two_way_of_every_candidate(pool.similarity());
         // Only a candidate that beats all others scores exactly 1.
-        let best = two_way
-            .rows()
-            .into_iter()
-            .map(|row| row.iter().position(|&score| score == 1.0))
-            .collect();
-        Self {
-            truth: pool.truth.clone(),
-            best,
-            two_way,
-        }
+        let best = two_way.rows().into_iter().map(|row| row.iter().position(|&score| score == 1.0)).collect();
+        Self { truth: pool.truth.clone(), best, two_way }
     }
 }
 
@@ -445,24 +420,15 @@ mod tests {
     }
 
     fn quick() -> Evaluation {
-        Evaluation {
-            permutations: 199,
-            bootstrap: Bootstrap {
-                replicates: 200,
-                ..Bootstrap::default()
-            },
-        }
+        Evaluation { permutations: 199, bootstrap: Bootstrap { replicates: 200, ..Bootstrap::default() } }
     }
 
     #[test]
     fn folds_are_averaged_over_queries() {
         let first = Pool::new(array![[0.9, 0.1], [0.8, 0.2]], vec![0, 1], vec![4, 5]).unwrap();
-        let second = Pool::new(
-            array![[0.9, 0.1, 0.3, 0.5], [0.1, 0.9, 0.2, 0.3]],
-            vec![2, 1],
-            vec![0, 1, 2, 3],
-        )
-        .unwrap();
+        let second =
+            Pool::new(array![[0.9, 0.1, 0.3, 0.5], [0.1, 0.9, 0.2, 0.3]], vec![2, 1], vec![0, 1, 2, 3])
+                .unwrap();
         let found = quick().figures(&[first, second], Seed::new(0)).unwrap();
         assert_eq!((found.n, found.folds, found.pool), (4, 2, 3));
         assert_relative_eq!(found.chance_top1, (0.5 + 0.5 + 0.25 + 0.25) / 4.0);
@@ -475,16 +441,12 @@ mod tests {
 
     #[test]
     fn signal_is_found_and_noise_is_not() {
-        let signal = quick()
-            .figures(&[pool(60, 2, 2.5, 0, Seed::new(1))], Seed::new(2))
-            .unwrap();
+        let signal = quick().figures(&[pool(60, 2, 2.5, 0, Seed::new(1))], Seed::new(2)).unwrap();
         assert!(signal.top1 > 0.3 && signal.two_way > 0.9);
         assert!(signal.ci_low < signal.top1 && signal.top1 < signal.ci_high);
         assert_relative_eq!(signal.p, 1.0 / 200.0);
         assert_relative_eq!(signal.p_two_way, 1.0 / 200.0);
-        let noise = quick()
-            .figures(&[pool(60, 2, 0.0, 0, Seed::new(3))], Seed::new(2))
-            .unwrap();
+        let noise = quick().figures(&[pool(60, 2, 0.0, 0, Seed::new(3))], Seed::new(2)).unwrap();
         assert!(noise.ci_low <= noise.chance_top1 && noise.chance_top1 <= noise.ci_high);
         assert!((noise.two_way - 0.5).abs() < 0.12);
     }
@@ -493,25 +455,15 @@ mod tests {
     /// too small far too often.
     #[test]
     fn p_is_uniform_under_the_null_of_dependent_trials() {
-        let evaluation = Evaluation {
-            permutations: 39,
-            bootstrap: Bootstrap {
-                replicates: 1,
-                level: 0.95,
-                bca: false,
-            },
-        };
+        let evaluation =
+            Evaluation { permutations: 39, bootstrap: Bootstrap { replicates: 1, level: 0.95, bca: false } };
         let runs = 400;
         let mut at = [0; 3];
         for run in 0..runs {
             let seed = Seed::new(7).index(run);
             let one = pool(10, 1, 0.0, 0, seed);
-            let similarity = ndarray::concatenate![
-                ndarray::Axis(0),
-                one.similarity,
-                one.similarity,
-                one.similarity
-            ];
+            let similarity =
+                ndarray::concatenate![ndarray::Axis(0), one.similarity, one.similarity, one.similarity];
             let truth = one.truth.repeat(3);
             let copies = Pool::new(similarity, truth, one.images).unwrap();
             let p = evaluation.figures(&[copies], seed).unwrap().p_two_way;
@@ -522,10 +474,7 @@ mod tests {
         for (count, bound) in at.iter().zip([0.05, 0.25, 0.5]) {
             let mean = f64::from(runs as u32) * bound;
             let sd = (mean * (1.0 - bound)).sqrt();
-            assert!(
-                (f64::from(*count as u32) - mean).abs() < 4.0 * sd,
-                "{count} at {bound}"
-            );
+            assert!((f64::from(*count as u32) - mean).abs() < 4.0 * sd, "{count} at {bound}");
         }
     }
 
@@ -545,15 +494,9 @@ mod tests {
 
     #[test]
     fn any_number_of_threads_gives_the_same_figures() {
-        let pools = [
-            pool(30, 2, 1.0, 0, Seed::new(1)),
-            pool(31, 2, 1.0, 30, Seed::new(2)),
-        ];
+        let pools = [pool(30, 2, 1.0, 0, Seed::new(1)), pool(31, 2, 1.0, 30, Seed::new(2))];
         let run = |threads| {
-            let workers = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
+            let workers = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             workers.install(|| quick().figures(&pools, Seed::new(3)).unwrap())
         };
         assert_eq!(run(1), run(4));
@@ -566,9 +509,7 @@ mod tests {
             split: "test".into(),
             trials: Trials::Single,
             direction: Direction::NeuralToImage,
-            figures: quick()
-                .figures(&[pool(5, 1, 1.0, 0, Seed::new(1))], Seed::new(0))
-                .unwrap(),
+            figures: quick().figures(&[pool(5, 1, 1.0, 0, Seed::new(1))], Seed::new(0)).unwrap(),
         };
         let json = serde_json::to_value(&entry).unwrap();
         assert_eq!(json["decoder"], "ridge_encoding");
@@ -590,10 +531,7 @@ mod tests {
         ] {
             assert!(!json[field].is_null(), "{field}");
         }
-        assert_eq!(
-            serde_json::from_value::<Identification>(json).unwrap(),
-            entry
-        );
+        assert_eq!(serde_json::from_value::<Identification>(json).unwrap(), entry);
     }
 
     #[test]

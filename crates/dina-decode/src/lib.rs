@@ -25,8 +25,7 @@ pub mod ridge;
 mod scoring;
 
 pub use baseline::{
-    Baseline, Choice, FittedBaseline, Geometry, Presented, Training, TrainingSet, Validation,
-    ValidationSet,
+    Baseline, Choice, FittedBaseline, Geometry, Presented, Training, TrainingSet, Validation, ValidationSet,
 };
 pub use correlation::correlate;
 pub use decoding::{DecodingChoice, RidgeDecoding};

@@ -40,11 +40,7 @@ impl Ranks {
                 (above as u32, tied as u32)
             })
             .unzip::<_, _, Vec<_>, Vec<_>>();
-        Ok(Self {
-            above: places.0,
-            tied: places.1,
-            pool: similarity.ncols(),
-        })
+        Ok(Self { above: places.0, tied: places.1, pool: similarity.ncols() })
     }
 
     /// Number of candidates, N.
@@ -100,10 +96,7 @@ impl Ranks {
 
     /// Candidates that are not below the true one, itself not counted.
     fn rivals(&self) -> impl Iterator<Item = usize> + '_ {
-        self.above
-            .iter()
-            .zip(&self.tied)
-            .map(|(&above, &tied)| (above + tied) as usize)
+        self.above.iter().zip(&self.tied).map(|(&above, &tied)| (above + tied) as usize)
     }
 }
 
@@ -130,11 +123,7 @@ pub(crate) fn check_pool((queries, candidates): (usize, usize), truth: &[usize])
     }
     match truth.iter().find(|&&column| column >= candidates) {
         None => Ok(()),
-        Some(column) => Err(Error::shape(
-            "true candidate",
-            format!("a column below {candidates}"),
-            column,
-        )),
+        Some(column) => Err(Error::shape("true candidate", format!("a column below {candidates}"), column)),
     }
 }
 
@@ -184,11 +173,7 @@ pub fn top1_by_pool_size(pools: &[Ranks], sizes: &[usize]) -> Result<Vec<f64>> {
         return Err(Error::value("number of queries", "at least 1", 0));
     }
     if let Some(size) = sizes.iter().find(|&&size| size == 0 || size > smallest) {
-        return Err(Error::value(
-            "pool size",
-            format!("between 1 and {smallest}"),
-            size,
-        ));
+        return Err(Error::value("pool size", format!("between 1 and {smallest}"), size));
     }
     let largest = sizes.iter().copied().max().unwrap_or(0);
     let mut totals = vec![0.0; largest];
@@ -209,10 +194,7 @@ pub fn top1_by_pool_size(pools: &[Ranks], sizes: &[usize]) -> Result<Vec<f64>> {
             }
         }
     }
-    Ok(sizes
-        .iter()
-        .map(|&size| totals[size - 1] / queries as f64)
-        .collect())
+    Ok(sizes.iter().map(|&size| totals[size - 1] / queries as f64).collect())
 }
 
 /// Mid-ranks of every candidate for every query, from 1 (most similar), as two-way scores
@@ -220,26 +202,21 @@ pub fn top1_by_pool_size(pools: &[Ranks], sizes: &[usize]) -> Result<Vec<f64>> {
 pub(crate) fn two_way_of_every_candidate(similarity: ArrayView2<f32>) -> ndarray::Array2<f32> {
     let mut scores = ndarray::Array2::zeros(similarity.dim());
     let others = (similarity.ncols() - 1) as f32;
-    Zip::from(scores.rows_mut())
-        .and(similarity.rows())
-        .par_for_each(|mut scores, row| {
-            let mut order: Vec<usize> = (0..row.len()).collect();
-            order.sort_unstable_by(|&a, &b| row[a].total_cmp(&row[b]));
-            let mut start = 0;
-            while start < order.len() {
-                let value = row[order[start]];
-                let tied = order[start..]
-                    .iter()
-                    .take_while(|&&c| row[c] == value)
-                    .count();
-                // Candidates beaten, plus half of those tied with.
-                let score = (start as f32 + (tied - 1) as f32 / 2.0) / others;
-                for &candidate in &order[start..start + tied] {
-                    scores[candidate] = score;
-                }
-                start += tied;
+    Zip::from(scores.rows_mut()).and(similarity.rows()).par_for_each(|mut scores, row| {
+        let mut order: Vec<usize> = (0..row.len()).collect();
+        order.sort_unstable_by(|&a, &b| row[a].total_cmp(&row[b]));
+        let mut start = 0;
+        while start < order.len() {
+            let value = row[order[start]];
+            let tied = order[start..].iter().take_while(|&&c| row[c] == value).count();
+            // Candidates beaten, plus half of those tied with.
+            let score = (start as f32 + (tied - 1) as f32 / 2.0) / others;
+            for &candidate in &order[start..start + tied] {
+                scores[candidate] = score;
             }
-        });
+            start += tied;
+        }
+    });
     scores
 }
 
@@ -261,11 +238,7 @@ mod tests {
 
     #[test]
     fn ranks_by_hand() {
-        let similarity = array![
-            [0.9, 0.1, 0.5, 0.2],
-            [0.5, 0.5, 0.5, 0.1],
-            [0.1, 0.2, 0.3, 0.0],
-        ];
+        let similarity = array![[0.9, 0.1, 0.5, 0.2], [0.5, 0.5, 0.5, 0.1], [0.1, 0.2, 0.3, 0.0],];
         let ranks = Ranks::new(similarity.view(), &[0, 1, 3]).unwrap();
         assert_eq!(ranks.values().collect::<Vec<_>>(), [1.0, 2.0, 4.0]);
         assert_relative_eq!(ranks.top(1), 1.0 / 3.0);
@@ -330,11 +303,7 @@ mod tests {
         let similarity = array![[0.1, f32::NAN], [0.2, 0.3]];
         assert!(matches!(
             Ranks::new(similarity.view(), &[0, 1]),
-            Err(Error::NotFinite {
-                row: 0,
-                column: 1,
-                ..
-            })
+            Err(Error::NotFinite { row: 0, column: 1, .. })
         ));
         let good = normals(2, 3, 0);
         assert!(Ranks::new(good.view(), &[0]).is_err());

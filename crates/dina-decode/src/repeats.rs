@@ -59,12 +59,7 @@ impl From<&Ranks> for SelfRetrieval {
 /// only one image has, [`Error::NotFinite`].
 pub fn self_retrieval(responses: ArrayView2<f32>, trials: &[Vec<usize>]) -> Result<Ranks> {
     let halves = halves(responses, trials)?;
-    let rows: Vec<usize> = halves
-        .stimuli
-        .iter()
-        .flat_map(|&s| &trials[s])
-        .copied()
-        .collect();
+    let rows: Vec<usize> = halves.stimuli.iter().flat_map(|&s| &trials[s]).copied().collect();
     let scale = inverse_deviation(responses, &rows)?;
     let truth: Vec<usize> = (0..halves.stimuli.len()).collect();
     rank_by_correlation(
@@ -108,13 +103,11 @@ fn inverse_deviation(values: ArrayView2<f32>, rows: &[usize]) -> Result<Vec<f64>
 
 fn centred_and_scaled(mut half: Array2<f32>, scale: &[f64]) -> Array2<f32> {
     let means = column_means(half.view(), &(0..half.nrows()).collect::<Vec<_>>());
-    half.axis_iter_mut(Axis(0))
-        .into_par_iter()
-        .for_each(|mut row| {
-            for ((v, mean), scale) in row.iter_mut().zip(&means).zip(scale) {
-                *v = ((f64::from(*v) - mean) * scale) as f32;
-            }
-        });
+    half.axis_iter_mut(Axis(0)).into_par_iter().for_each(|mut row| {
+        for ((v, mean), scale) in row.iter_mut().zip(&means).zip(scale) {
+            *v = ((f64::from(*v) - mean) * scale) as f32;
+        }
+    });
     half
 }
 
@@ -143,11 +136,7 @@ pub fn nearest_neighbour(
         return Err(Error::value("repeats of a candidate", "at least 2", few));
     }
     if let Some(row) = trials.iter().flatten().find(|&&r| r >= responses.nrows()) {
-        return Err(Error::value(
-            "trial",
-            format!("a row below {}", responses.nrows()),
-            row,
-        ));
+        return Err(Error::value("trial", format!("a row below {}", responses.nrows()), row));
     }
     let repeats = trials.iter().map(Vec::len).max().unwrap_or(0);
     let mut truth = Vec::new();
@@ -169,19 +158,15 @@ pub fn nearest_neighbour(
 /// Per candidate the mean over its repeats but the k-th.
 fn means_without(responses: ArrayView2<f32>, trials: &[Vec<usize>], k: usize) -> Array2<f32> {
     let mut means = Array2::<f32>::zeros((trials.len(), responses.ncols()));
-    means
-        .axis_iter_mut(Axis(0))
-        .into_par_iter()
-        .zip(trials)
-        .for_each(|(mut mean, rows)| {
-            let others = rows.iter().enumerate().filter(|(repeat, _)| *repeat != k);
-            let mut count = 0.0;
-            for (_, &row) in others {
-                mean += &responses.row(row);
-                count += 1.0;
-            }
-            mean /= count;
-        });
+    means.axis_iter_mut(Axis(0)).into_par_iter().zip(trials).for_each(|(mut mean, rows)| {
+        let others = rows.iter().enumerate().filter(|(repeat, _)| *repeat != k);
+        let mut count = 0.0;
+        for (_, &row) in others {
+            mean += &responses.row(row);
+            count += 1.0;
+        }
+        mean /= count;
+    });
     means
 }
 
@@ -208,9 +193,7 @@ mod tests {
             let value = signal[[t % images, n]] + noise * normal();
             if n == 0 { 500.0 + 100.0 * value } else { value }
         });
-        let trials = (0..images)
-            .map(|i| (0..repeats).map(|k| k * images + i).collect())
-            .collect();
+        let trials = (0..images).map(|i| (0..repeats).map(|k| k * images + i).collect()).collect();
         (responses, trials)
     }
 
@@ -221,12 +204,9 @@ mod tests {
         let found = SelfRetrieval::from(&ranks);
         assert_eq!(found.pool, 80);
         assert!(found.top1 > 0.95, "{found:?}");
-        let pool = nearest_neighbour(
-            responses.slice(ndarray::s![.., 1..]),
-            &trials,
-            &(0..80).collect::<Vec<_>>(),
-        )
-        .unwrap();
+        let pool =
+            nearest_neighbour(responses.slice(ndarray::s![.., 1..]), &trials, &(0..80).collect::<Vec<_>>())
+                .unwrap();
         assert_eq!(pool.similarity().dim(), (160, 80));
         assert!(pool.ranks().unwrap().top(1) > 0.95);
     }
@@ -243,12 +223,9 @@ mod tests {
     #[test]
     fn more_repeats_leave_the_own_trial_out() {
         let (responses, trials) = recording(40, 5, 60, 1000.0);
-        let pool = nearest_neighbour(
-            responses.slice(ndarray::s![.., 1..]),
-            &trials,
-            &(0..40).collect::<Vec<_>>(),
-        )
-        .unwrap();
+        let pool =
+            nearest_neighbour(responses.slice(ndarray::s![.., 1..]), &trials, &(0..40).collect::<Vec<_>>())
+                .unwrap();
         let ranks = pool.ranks().unwrap();
         assert_eq!(ranks.len(), 200);
         assert!(ranks.top(1) < 0.1, "{}", ranks.top(1));

@@ -72,13 +72,7 @@ impl RidgeDesign {
         let mean = weighted_mean(x, &weights);
         let centred = centre_and_weight(x, &mean, &weights);
         let (eigenvalues, directions, scores) = decompose(&centred)?;
-        Ok(Self(Arc::new(Decomposition {
-            weights,
-            mean,
-            eigenvalues,
-            directions,
-            scores,
-        })))
+        Ok(Self(Arc::new(Decomposition { weights, mean, eigenvalues, directions, scores })))
     }
 
     /// The mean eigenvalue over the smaller of samples and predictors: a natural unit for penalties.
@@ -93,21 +87,13 @@ impl RidgeDesign {
     /// [`Error::Shape`] when there are more or fewer samples, [`Error::NotFinite`].
     pub fn regress(&self, y: ArrayView2<f32>) -> Result<Ridge> {
         if y.nrows() != self.0.weights.len() {
-            return Err(Error::shape(
-                "samples of the targets",
-                self.0.weights.len(),
-                y.nrows(),
-            ));
+            return Err(Error::shape("samples of the targets", self.0.weights.len(), y.nrows()));
         }
         Error::all_finite("targets", y)?;
         let mean = weighted_mean(y, &self.0.weights);
         let centred = centre_and_weight(y, &mean, &self.0.weights);
         let projected = matmul(self.0.scores.t(), centred.view())?;
-        Ok(Ridge {
-            design: self.clone(),
-            mean,
-            projected,
-        })
+        Ok(Ridge { design: self.clone(), mean, projected })
     }
 }
 
@@ -127,28 +113,15 @@ impl Decomposition {
 
 fn decompose(x: &Array2<f32>) -> Result<(Vec<f64>, Array2<f32>, Array2<f32>)> {
     let dual = x.ncols() > x.nrows();
-    let product = if dual {
-        matmul(x.view(), x.t())?
-    } else {
-        matmul(x.t(), x.view())?
-    };
+    let product = if dual { matmul(x.view(), x.t())? } else { matmul(x.t(), x.view())? };
     let eigen = symmetric_eigen(product.mapv(f64::from).view())?;
     drop(product);
     let largest = eigen.values[0];
     if largest.is_nan() || largest <= 0.0 {
         return Err(Error::value("variance of the predictors", "positive", 0));
     }
-    let rank = eigen
-        .values
-        .iter()
-        .take_while(|&&v| v > 1e-6 * largest)
-        .count();
-    let values = eigen
-        .values
-        .iter()
-        .take(rank)
-        .copied()
-        .collect::<Vec<f64>>();
+    let rank = eigen.values.iter().take_while(|&&v| v > 1e-6 * largest).count();
+    let values = eigen.values.iter().take(rank).copied().collect::<Vec<f64>>();
     let kept = eigen.vectors.slice(ndarray::s![.., ..rank]);
     if dual {
         // S = U sqrt(L), V = X' U / sqrt(L).
@@ -178,14 +151,10 @@ fn weighted_mean(x: ArrayView2<f32>, weights: &[f32]) -> Array1<f32> {
 /// Rows minus the mean, times the root of the weight.
 fn centre_and_weight(x: ArrayView2<f32>, mean: &Array1<f32>, weights: &[f32]) -> Array2<f32> {
     let mut centred = x.to_owned();
-    centred
-        .axis_iter_mut(Axis(0))
-        .into_par_iter()
-        .zip(weights)
-        .for_each(|(mut row, weight)| {
-            row -= mean;
-            row *= weight.sqrt();
-        });
+    centred.axis_iter_mut(Axis(0)).into_par_iter().zip(weights).for_each(|(mut row, weight)| {
+        row -= mean;
+        row *= weight.sqrt();
+    });
     centred
 }
 
@@ -232,10 +201,7 @@ impl Ridge {
     /// As [`Ridge::predict`].
     pub fn predict_path(&self, x: ArrayView2<f32>, penalties: &[f64]) -> Result<Vec<Array2<f32>>> {
         let coordinates = self.design.0.coordinates(x)?;
-        penalties
-            .iter()
-            .map(|&penalty| self.predict_from(coordinates.view(), &[penalty]))
-            .collect()
+        penalties.iter().map(|&penalty| self.predict_from(coordinates.view(), &[penalty])).collect()
     }
 
     fn predict_from(&self, coordinates: ArrayView2<f32>, penalties: &[f64]) -> Result<Array2<f32>> {
@@ -245,11 +211,7 @@ impl Ridge {
             matmul((&coordinates * &shrink).view(), self.projected.view())?
         } else {
             let mut shrunk = self.projected.clone();
-            for (mut row, value) in shrunk
-                .rows_mut()
-                .into_iter()
-                .zip(&self.design.0.eigenvalues)
-            {
+            for (mut row, value) in shrunk.rows_mut().into_iter().zip(&self.design.0.eigenvalues) {
                 for (entry, penalty) in row.iter_mut().zip(penalties) {
                     *entry *= (1.0 / (value + penalty)) as f32;
                 }
@@ -270,11 +232,7 @@ impl Ridge {
     /// As [`Ridge::predict`].
     pub fn leave_one_out(&self, y: ArrayView2<f32>, penalties: &[f64]) -> Result<Array2<f32>> {
         if y.dim() != (self.design.0.weights.len(), self.targets()) {
-            return Err(Error::shape(
-                "targets",
-                (self.design.0.weights.len(), self.targets()),
-                y.dim(),
-            ));
+            return Err(Error::shape("targets", (self.design.0.weights.len(), self.targets()), y.dim()));
         }
         let roots: Array1<f32> = self.design.0.weights.iter().map(|w| w.sqrt()).collect();
         let coordinates = &self.design.0.scores / &roots.insert_axis(Axis(1));
@@ -283,21 +241,15 @@ impl Ridge {
         distinct.sort_by(f64::total_cmp);
         distinct.dedup();
         let leverages: Vec<Vec<f32>> = distinct.iter().map(|&p| self.leverages(p)).collect();
-        let which: Vec<usize> = penalties
-            .iter()
-            .map(|p| distinct.partition_point(|d| d < p))
-            .collect();
-        prediction
-            .axis_iter_mut(Axis(0))
-            .into_par_iter()
-            .zip(y.axis_iter(Axis(0)))
-            .enumerate()
-            .for_each(|(sample, (mut row, y))| {
+        let which: Vec<usize> = penalties.iter().map(|p| distinct.partition_point(|d| d < p)).collect();
+        prediction.axis_iter_mut(Axis(0)).into_par_iter().zip(y.axis_iter(Axis(0))).enumerate().for_each(
+            |(sample, (mut row, y))| {
                 for (target, (fit, &y)) in row.iter_mut().zip(y).enumerate() {
                     let penalty = which[target.min(which.len() - 1)];
                     *fit = y - (y - *fit) / (1.0 - leverages[penalty][sample]);
                 }
-            });
+            },
+        );
         Ok(prediction)
     }
 
@@ -312,11 +264,7 @@ impl Ridge {
             .into_par_iter()
             .zip(&self.design.0.weights)
             .map(|(row, &weight)| {
-                let slope: f64 = row
-                    .iter()
-                    .zip(&shrink)
-                    .map(|(s, k)| f64::from(s * s * k))
-                    .sum();
+                let slope: f64 = row.iter().zip(&shrink).map(|(s, k)| f64::from(s * s * k)).sum();
                 // A sample that the fit passes through whatever the others say has leverage 1 and no
                 // left-out residual; it is kept finite.
                 (slope + f64::from(weight) / total).min(1.0 - 1e-6) as f32
@@ -362,12 +310,7 @@ mod tests {
     }
 
     /// b = (Xc'Xc + penalty I)^-1 Xc'Yc in f64, by Gauss-Jordan.
-    fn normal_equations(
-        x: &Array2<f32>,
-        y: &Array2<f32>,
-        new: &Array2<f32>,
-        penalty: f64,
-    ) -> Array2<f32> {
+    fn normal_equations(x: &Array2<f32>, y: &Array2<f32>, new: &Array2<f32>, penalty: f64) -> Array2<f32> {
         let (x, y, new) = (x.mapv(f64::from), y.mapv(f64::from), new.mapv(f64::from));
         let (mx, my) = (x.mean_axis(Axis(0)).unwrap(), y.mean_axis(Axis(0)).unwrap());
         let (xc, yc) = (&x - &mx, &y - &my);
@@ -398,11 +341,7 @@ mod tests {
             let fit = design.regress(y.view()).unwrap();
             for penalty in [0.1, 3.0, 100.0] {
                 let expected = normal_equations(&x, &y, &new, penalty);
-                close(
-                    &fit.predict(new.view(), &[penalty]).unwrap(),
-                    &expected,
-                    2e-3,
-                );
+                close(&fit.predict(new.view(), &[penalty]).unwrap(), &expected, 2e-3);
             }
         }
     }
@@ -420,11 +359,7 @@ mod tests {
         let mixed = fit.predict(new.view(), &penalties).unwrap();
         for target in 0..4 {
             for row in 0..6 {
-                assert_relative_eq!(
-                    mixed[[row, target]],
-                    path[target][[row, target]],
-                    epsilon = 1e-5
-                );
+                assert_relative_eq!(mixed[[row, target]], path[target][[row, target]], epsilon = 1e-5);
             }
         }
     }
@@ -450,16 +385,8 @@ mod tests {
         let single = RidgeDesign::new(x.view(), None).unwrap();
         let mean = RidgeDesign::new(images.view(), Some(&weights)).unwrap();
         close(
-            &mean
-                .regress(means.view())
-                .unwrap()
-                .predict(new.view(), &[2.0])
-                .unwrap(),
-            &single
-                .regress(trials.view())
-                .unwrap()
-                .predict(new.view(), &[2.0])
-                .unwrap(),
+            &mean.regress(means.view()).unwrap().predict(new.view(), &[2.0]).unwrap(),
+            &single.regress(trials.view()).unwrap().predict(new.view(), &[2.0]).unwrap(),
             1e-3,
         );
     }
@@ -471,25 +398,15 @@ mod tests {
             let weights: Vec<f32> = (0..25).map(|i| 1.0 + (i % 3) as f32).collect();
             let design = RidgeDesign::new(x.view(), Some(&weights)).unwrap();
             let penalties = [1.0, 7.0, 1.0];
-            let closed = design
-                .regress(y.view())
-                .unwrap()
-                .leave_one_out(y.view(), &penalties)
-                .unwrap();
+            let closed = design.regress(y.view()).unwrap().leave_one_out(y.view(), &penalties).unwrap();
             for left in [0, 11, 24] {
                 let rest: Vec<usize> = (0..25).filter(|&i| i != left).collect();
                 let w: Vec<f32> = rest.iter().map(|&i| weights[i]).collect();
                 let design = RidgeDesign::new(x.select(Axis(0), &rest).view(), Some(&w)).unwrap();
                 let fit = design.regress(y.select(Axis(0), &rest).view()).unwrap();
-                let expected = fit
-                    .predict(x.slice(s![left..=left, ..]), &penalties)
-                    .unwrap();
+                let expected = fit.predict(x.slice(s![left..=left, ..]), &penalties).unwrap();
                 for target in 0..3 {
-                    assert_relative_eq!(
-                        closed[[left, target]],
-                        expected[[0, target]],
-                        epsilon = 2e-3
-                    );
+                    assert_relative_eq!(closed[[left, target]], expected[[0, target]], epsilon = 2e-3);
                 }
             }
         }

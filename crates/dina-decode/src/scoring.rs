@@ -49,10 +49,7 @@ struct ErrorCovariance {
 
 impl Scorer {
     pub(crate) fn new(accuracy: Vec<f32>) -> Self {
-        Self {
-            accuracy,
-            errors: None,
-        }
+        Self { accuracy, errors: None }
     }
 
     /// Learns the covariance of prediction errors, samples x dimensions.
@@ -61,11 +58,8 @@ impl Scorer {
     pub(crate) fn learn_errors(&mut self, errors: ArrayView2<f32>) -> Result<()> {
         /// Largest eigendecomposition: some seconds on one core.
         const LARGEST: usize = 2048;
-        let every = if errors.nrows().min(errors.ncols()) > LARGEST {
-            errors.nrows().div_ceil(LARGEST)
-        } else {
-            1
-        };
+        let every =
+            if errors.nrows().min(errors.ncols()) > LARGEST { errors.nrows().div_ceil(LARGEST) } else { 1 };
         let mut errors = errors.slice(ndarray::s![..;every, ..]).to_owned();
         let samples = errors.nrows() as f32;
         let inverse_scale: Array1<f32> = errors
@@ -73,21 +67,14 @@ impl Scorer {
             .into_iter()
             .map(|column| {
                 let square = column.iter().map(|v| v * v).sum::<f32>() / samples;
-                if square > 0.0 {
-                    1.0 / square.sqrt()
-                } else {
-                    0.0
-                }
+                if square > 0.0 { 1.0 / square.sqrt() } else { 0.0 }
             })
             .collect();
         errors *= &inverse_scale;
         errors /= samples.sqrt();
         let dual = errors.ncols() > errors.nrows();
-        let product = if dual {
-            matmul(errors.view(), errors.t())?
-        } else {
-            matmul(errors.t(), errors.view())?
-        };
+        let product =
+            if dual { matmul(errors.view(), errors.t())? } else { matmul(errors.t(), errors.view())? };
         let eigen = symmetric_eigen(product.mapv(f64::from).view())?;
         let floor = 1e-6 * eigen.values.first().copied().unwrap_or(0.0);
         let rank = eigen.values.iter().take_while(|&&v| v > floor).count();
@@ -99,11 +86,7 @@ impl Scorer {
         } else {
             kept.mapv(|v| v as f32)
         };
-        self.errors = Some(ErrorCovariance {
-            inverse_scale,
-            eigenvalues,
-            directions,
-        });
+        self.errors = Some(ErrorCovariance { inverse_scale, eigenvalues, directions });
         Ok(())
     }
 
@@ -167,9 +150,10 @@ impl Scorer {
         if !(shrinkage > 0.0 && shrinkage <= 1.0) {
             return Err(Error::value("shrinkage", "in (0, 1]", shrinkage));
         }
-        let errors = self.errors.as_ref().ok_or_else(|| {
-            Error::value("error covariance", "learned before it is used", "missing")
-        })?;
+        let errors = self
+            .errors
+            .as_ref()
+            .ok_or_else(|| Error::value("error covariance", "learned before it is used", "missing"))?;
         let gain: Array1<f32> = errors
             .eigenvalues
             .iter()
@@ -208,11 +192,7 @@ struct Products {
 }
 
 fn inverse_root(square: f32) -> f32 {
-    if square > 0.0 {
-        1.0 / square.sqrt()
-    } else {
-        0.0
-    }
+    if square > 0.0 { 1.0 / square.sqrt() } else { 0.0 }
 }
 
 /// Rows such that their inner products are weighted Pearson correlations.
@@ -238,8 +218,7 @@ pub(crate) fn column_accuracy(predicted: ArrayView2<f32>, truth: ArrayView2<f32>
         .into_iter()
         .zip(truth.columns())
         .map(|(p, t)| {
-            let mean =
-                |c: ndarray::ArrayView1<f32>| c.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
+            let mean = |c: ndarray::ArrayView1<f32>| c.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
             let (mp, mt) = (mean(p), mean(t));
             let (mut pp, mut tt, mut pt) = (0.0, 0.0, 0.0);
             for (&p, &t) in p.iter().zip(t) {
@@ -249,11 +228,7 @@ pub(crate) fn column_accuracy(predicted: ArrayView2<f32>, truth: ArrayView2<f32>
                 pt += p * t;
             }
             let scale = (pp * tt).sqrt();
-            if scale > 0.0 {
-                (pt / scale) as f32
-            } else {
-                0.0
-            }
+            if scale > 0.0 { (pt / scale) as f32 } else { 0.0 }
         })
         .collect()
 }
@@ -277,9 +252,7 @@ mod tests {
     fn without_weights_it_is_the_correlation() {
         let (a, b) = (normals(4, 30, 1), normals(5, 30, 2));
         let scorer = Scorer::new(vec![0.3; 30]);
-        let found = scorer
-            .similarity(a.view(), b.view(), Score::Correlation { exponent: 0.0 })
-            .unwrap();
+        let found = scorer.similarity(a.view(), b.view(), Score::Correlation { exponent: 0.0 }).unwrap();
         for (f, e) in found.iter().zip(&correlate(a.view(), b.view()).unwrap()) {
             assert_relative_eq!(f, e, epsilon = 1e-5);
         }
@@ -308,23 +281,16 @@ mod tests {
             scorer.learn_errors(errors.view()).unwrap();
             let (a, b) = (normals(3, 5, 3), normals(4, 5, 4));
             let s = 0.3_f32;
-            let found = scorer
-                .similarity(a.view(), b.view(), Score::Likelihood { shrinkage: s })
-                .unwrap();
+            let found = scorer.similarity(a.view(), b.view(), Score::Likelihood { shrinkage: s }).unwrap();
             // The covariance that the score claims to use.
             let second = errors.t().dot(&errors) / samples as f32;
-            let covariance = Array::from_shape_fn((5, 5), |(i, j)| {
-                second[[i, j]] * if i == j { 1.0 } else { 1.0 - s }
-            });
+            let covariance =
+                Array::from_shape_fn((5, 5), |(i, j)| second[[i, j]] * if i == j { 1.0 } else { 1.0 - s });
             let eigen = symmetric_eigen(covariance.view()).unwrap();
             for ((i, j), f) in found.indexed_iter() {
                 let difference = &a.row(i) - &b.row(j);
                 let along = eigen.vectors.t().dot(&difference);
-                let distance: f32 = along
-                    .iter()
-                    .zip(&eigen.values)
-                    .map(|(d, v)| d * d / v)
-                    .sum();
+                let distance: f32 = along.iter().zip(&eigen.values).map(|(d, v)| d * d / v).sum();
                 assert_relative_eq!(*f, -distance / 2.0, max_relative = 1e-2, epsilon = 1e-3);
             }
         }
@@ -340,12 +306,8 @@ mod tests {
         let patterns = normals(30, 20, 3);
         let observed = &patterns + &errors.slice(ndarray::s![..30, ..]);
         let hits = |score| {
-            let found = scorer
-                .similarity(observed.view(), patterns.view(), score)
-                .unwrap();
-            crate::Ranks::new(found.view(), &(0..30).collect::<Vec<_>>())
-                .unwrap()
-                .top(1)
+            let found = scorer.similarity(observed.view(), patterns.view(), score).unwrap();
+            crate::Ranks::new(found.view(), &(0..30).collect::<Vec<_>>()).unwrap().top(1)
         };
         assert!(hits(Score::Likelihood { shrinkage: 0.01 }) > 0.95);
         assert!(hits(Score::WhitenedCosine { shrinkage: 0.01 }) > 0.95);

@@ -105,7 +105,8 @@ fn test(
         let products = standardised(&a, channel)?.dot(&standardised(&b, channel)?.t());
         let scale = 1. / (images * height * width) as f64;
         observed.push(products.diag().iter().map(|&v| f64::from(v)).sum::<f64>() * scale);
-        let values: Vec<f64> = orders.par_iter().map(|order| matched(products.view(), order) * scale).collect();
+        let values: Vec<f64> =
+            orders.par_iter().map(|order| matched(products.view(), order) * scale).collect();
         null.column_mut(channel).assign(&ndarray::Array1::from(values));
     }
     let adjusted = step_down_max_t(&observed, null.view(), Tail::Greater)?.adjusted_p;

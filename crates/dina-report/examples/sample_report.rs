@@ -11,15 +11,10 @@ fn main() -> ExitCode {
         eprintln!("usage: sample_report FOLDER");
         return ExitCode::FAILURE;
     };
-    let samples = [
-        ("held-out", sample::HELD_OUT),
-        ("folds", sample::FOLDS),
-        ("wide", sample::WIDE),
-    ];
+    let samples = [("held-out", sample::HELD_OUT), ("folds", sample::FOLDS), ("wide", sample::WIDE)];
     for (name, extents) in samples {
         let folder = folder.join(name);
-        let written =
-            sample::report(extents).and_then(|report| dina_report::write(&report, &folder));
+        let written = sample::report(extents).and_then(|report| dina_report::write(&report, &folder));
         if let Err(error) = written {
             eprintln!("{error}");
             return ExitCode::FAILURE;

@@ -7,21 +7,13 @@ pub const NONE: &str = "–";
 /// would read as nought.
 pub fn proportion(value: f64) -> String {
     let size = value.abs();
-    if size > 0. && size < 0.001 {
-        minus(format!("{value:.5}"))
-    } else {
-        three_decimals(value)
-    }
+    if size > 0. && size < 0.001 { minus(format!("{value:.5}")) } else { three_decimals(value) }
 }
 
 /// A difference: three decimals and its sign.
 pub fn signed(value: f64) -> String {
     let text = three_decimals(value);
-    if value >= 0.0005 {
-        format!("+{text}")
-    } else {
-        text
-    }
+    if value >= 0.0005 { format!("+{text}") } else { text }
 }
 
 /// An interval in brackets; nothing where it has no ends.
@@ -34,18 +26,12 @@ pub fn interval(low: f64, high: f64) -> String {
 }
 
 fn three_decimals(value: f64) -> String {
-    if value.is_finite() {
-        minus(format!("{value:.3}"))
-    } else {
-        NONE.to_owned()
-    }
+    if value.is_finite() { minus(format!("{value:.3}")) } else { NONE.to_owned() }
 }
 
 /// A proportion and its interval.
 pub fn with_interval(value: f64, low: f64, high: f64) -> String {
-    format!("{} {}", proportion(value), interval(low, high))
-        .trim_end()
-        .to_owned()
+    format!("{} {}", proportion(value), interval(low, high)).trim_end().to_owned()
 }
 
 /// A p value by itself: `0.012`, `< 0.001`.
@@ -61,11 +47,7 @@ pub fn p_value(p: f64) -> String {
 
 /// A p value with its letter: `p = 0.012`, `p < 0.001`.
 pub fn p_equals(p: f64) -> String {
-    if p < 0.001 {
-        "p < 0.001".to_owned()
-    } else {
-        format!("p = {}", p_value(p))
-    }
+    if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {}", p_value(p)) }
 }
 
 /// A whole number with a comma at the thousands.
@@ -123,11 +105,7 @@ pub fn duration(seconds: f64) -> String {
 /// A size in memory: `812 MiB`, `1.9 GiB`.
 pub fn bytes(bytes: u64) -> String {
     let mebibytes = bytes as f64 / (1u64 << 20) as f64;
-    if mebibytes < 1024. {
-        format!("{mebibytes:.0} MiB")
-    } else {
-        format!("{:.1} GiB", mebibytes / 1024.)
-    }
+    if mebibytes < 1024. { format!("{mebibytes:.0} MiB") } else { format!("{:.1} GiB", mebibytes / 1024.) }
 }
 
 /// `1 image`, `2 images`.
@@ -156,11 +134,7 @@ pub fn sentence(text: &str) -> String {
     let Some(first) = letters.next() else {
         return String::new();
     };
-    let stop = if text.ends_with(['.', '!', '?']) {
-        ""
-    } else {
-        "."
-    };
+    let stop = if text.ends_with(['.', '!', '?']) { "" } else { "." };
     format!("{}{}{stop}", first.to_uppercase(), letters.as_str())
 }
 

@@ -52,9 +52,7 @@ pub fn figure_style(value: impl Fn(&Colour) -> String) -> String {
     );
     for colour in &COLOURS {
         let (name, value) = (colour.name, value(colour));
-        style.push_str(&format!(
-            ".d-f-{name}{{fill:{value}}}.d-s-{name}{{stroke:{value}}}"
-        ));
+        style.push_str(&format!(".d-f-{name}{{fill:{value}}}.d-s-{name}{{stroke:{value}}}"));
     }
     style
 }

@@ -58,35 +58,24 @@ pub fn verdict(report: &Report) -> Verdict {
     details.extend(rivals.iter().map(|rival| rival.sentence(measure)));
     details.extend(of_ceiling(dina, report));
     if let (Err(reason), false) = (report.comparisons.get(), rivals.is_empty()) {
-        details.push(format!(
-            "The differences were not tested, because {reason}."
-        ));
+        details.push(format!("The differences were not tested, because {reason}."));
     }
     let above = dina.p < report.methods.inference.alpha;
     let (outcome, headline) = judge(&rivals, above);
-    Verdict {
-        outcome,
-        headline,
-        details,
-    }
+    Verdict { outcome, headline, details }
 }
 
 /// The rows that the verdict is about.
 pub(crate) fn primary_rows(report: &Report) -> Vec<&Identification> {
     let primary = &report.primary;
     let wanted = |row: &&Identification| {
-        (&row.split, row.trials, row.direction)
-            == (&primary.split, primary.trials, primary.direction)
+        (&row.split, row.trials, row.direction) == (&primary.split, primary.trials, primary.direction)
     };
     report.identification.iter().filter(wanted).collect()
 }
 
 fn undecided(headline: &str) -> Verdict {
-    Verdict {
-        outcome: Outcome::Undecided,
-        headline: headline.to_owned(),
-        details: Vec::new(),
-    }
+    Verdict { outcome: Outcome::Undecided, headline: headline.to_owned(), details: Vec::new() }
 }
 
 /// A baseline next to DINA.
@@ -105,12 +94,7 @@ impl<'a> Rival<'a> {
         let significant = |c: &Comparison| {
             c.difference > 0. && c.ci_low > 0. && c.p_adjusted < report.methods.inference.alpha
         };
-        Self {
-            row,
-            ahead,
-            beaten: ahead && comparison.is_some_and(significant),
-            comparison,
-        }
+        Self { row, ahead, beaten: ahead && comparison.is_some_and(significant), comparison }
     }
 
     fn name(&self) -> String {
@@ -140,11 +124,7 @@ impl<'a> Rival<'a> {
 
 fn judge(rivals: &[Rival<'_>], above_chance: bool) -> (Outcome, String) {
     let names = |wanted: &dyn Fn(&Rival<'_>) -> bool| -> Vec<String> {
-        rivals
-            .iter()
-            .filter(|r| wanted(r))
-            .map(Rival::name)
-            .collect()
+        rivals.iter().filter(|r| wanted(r)).map(Rival::name).collect()
     };
     let not_behind = names(&|r| !r.ahead);
     let open = names(&|r| r.ahead && !r.beaten);
@@ -156,16 +136,12 @@ fn judge(rivals: &[Rival<'_>], above_chance: bool) -> (Outcome, String) {
         (Outcome::Undecided, text.to_owned())
     } else if !not_behind.is_empty() {
         let verb = if not_behind.len() == 1 { "is" } else { "are" };
-        let text = format!(
-            "DINA does not beat every baseline: {} {verb} at least as good.",
-            list(&not_behind)
-        );
+        let text =
+            format!("DINA does not beat every baseline: {} {verb} at least as good.", list(&not_behind));
         (Outcome::DoesNotBeatAll, text)
     } else if !open.is_empty() {
-        let text = format!(
-            "DINA is ahead of every baseline, but its lead over {} is not significant.",
-            list(&open)
-        );
+        let text =
+            format!("DINA is ahead of every baseline, but its lead over {} is not significant.", list(&open));
         (Outcome::AheadOfAll, text)
     } else {
         (Outcome::BeatsAll, "DINA beats every baseline.".to_owned())
@@ -179,14 +155,12 @@ fn own_result(dina: &Identification, report: &Report) -> String {
             "ranks the true candidate first in {} of queries",
             with_interval(dina.top1, dina.ci_low, dina.ci_high)
         ),
-        Measure::Top5 => format!(
-            "ranks the true candidate among the first five in {} of queries",
-            proportion(dina.top5)
-        ),
-        Measure::TwoWay => format!(
-            "prefers the true candidate to another one in {} of pairs",
-            proportion(dina.two_way)
-        ),
+        Measure::Top5 => {
+            format!("ranks the true candidate among the first five in {} of queries", proportion(dina.top5))
+        }
+        Measure::TwoWay => {
+            format!("prefers the true candidate to another one in {} of pairs", proportion(dina.two_way))
+        }
     };
     let alpha = report.methods.inference.alpha;
     let above = if dina.p.is_nan() {
@@ -211,9 +185,8 @@ fn own_result(dina: &Identification, report: &Report) -> String {
 /// DINA as a fraction of self-retrieval in the same pool.
 fn of_ceiling(dina: &Identification, report: &Report) -> Option<String> {
     let ceilings = report.ceilings.get().ok()?;
-    let ceiling = ceilings
-        .iter()
-        .find(|c| (&c.split, c.trials, c.pool) == (&dina.split, dina.trials, dina.pool))?;
+    let ceiling =
+        ceilings.iter().find(|c| (&c.split, c.trials, c.pool) == (&dina.split, dina.trials, dina.pool))?;
     let (value, most) = match report.primary.measure {
         Measure::Top1 => (dina.top1, ceiling.top1),
         Measure::Top5 => (dina.top5, ceiling.top5),

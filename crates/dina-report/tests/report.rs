@@ -1,10 +1,6 @@
 //! The report on sound, degenerate and hostile input.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::HashSet;
 
@@ -21,30 +17,15 @@ fn all() -> [Report; 3] {
 fn empty(value: f64) -> Report {
     let mut report = sample::report(sample::FOLDS).unwrap();
     report.recording.signal_variance = Some(value);
-    report.recording.self_retrieval = Some(SelfRetrieval {
-        pool: 0,
-        top1: value,
-        top5: value,
-    });
+    report.recording.self_retrieval = Some(SelfRetrieval { pool: 0, top1: value, top5: value });
     report.recording.reliability = Vec::new();
     report.identification = Vec::new();
     report.comparisons = Vec::new().into();
     report.ceilings = Vec::new().into();
     report.ranks = Vec::new().into();
-    report.pool_size = PoolStudy {
-        k: 1,
-        n: 0,
-        drawn: String::new(),
-        curves: Vec::new(),
-        ceiling: Vec::new(),
-    }
-    .into();
-    report.retrievals = Retrievals {
-        rule: String::new(),
-        pool: 0,
-        queries: Vec::new(),
-    }
-    .into();
+    report.pool_size =
+        PoolStudy { k: 1, n: 0, drawn: String::new(), curves: Vec::new(), ceiling: Vec::new() }.into();
+    report.retrievals = Retrievals { rule: String::new(), pool: 0, queries: Vec::new() }.into();
     report.maps = Vec::new().into();
     report.alignability = Vec::new().into();
     report.training = Vec::new().into();
@@ -98,11 +79,7 @@ fn filled_with(value: f64) -> Report {
     }
     if let Part::Present(runs) = &mut report.training {
         for run in runs {
-            let curves = [
-                &mut run.train_loss,
-                &mut run.validation_loss,
-                &mut run.validation_top1,
-            ];
+            let curves = [&mut run.train_loss, &mut run.validation_loss, &mut run.validation_top1];
             curves.into_iter().flatten().for_each(|s| s.value = value);
         }
     }
@@ -116,10 +93,7 @@ fn filled_with(value: f64) -> Report {
         for query in &mut retrievals.queries {
             query.response.fill(value as f32);
             (query.similarity, query.rank) = (value, value);
-            query
-                .retrieved
-                .iter_mut()
-                .for_each(|c| c.similarity = value);
+            query.retrieved.iter_mut().for_each(|c| c.similarity = value);
         }
     }
     if let Part::Present(levels) = &mut report.maps {
@@ -238,15 +212,10 @@ fn check_figures(report: &Report) -> Vec<Figure> {
         let name = &figure.name;
         let safe = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         assert!(name.chars().all(safe), "{name}");
-        let document = roxmltree::Document::parse(&figure.svg)
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let document =
+            roxmltree::Document::parse(&figure.svg).unwrap_or_else(|error| panic!("{name}: {error}"));
         let root = document.root_element();
-        let child = |tag| {
-            root.children()
-                .find(|c| c.has_tag_name(tag))
-                .unwrap()
-                .text()
-        };
+        let child = |tag| root.children().find(|c| c.has_tag_name(tag)).unwrap().text();
         assert_eq!(root.attribute("role"), Some("img"), "{name}");
         assert_eq!(root.attribute("aria-label"), child("title"), "{name}");
         assert!(child("desc").is_some_and(|text| text.len() > 40), "{name}");
@@ -256,16 +225,9 @@ fn check_figures(report: &Report) -> Vec<Figure> {
                 check_attribute(name, attribute.name(), attribute.value());
             }
         }
-        let view: Vec<f64> = root
-            .attribute("viewBox")
-            .unwrap()
-            .split(' ')
-            .map(|n| n.parse().unwrap())
-            .collect();
-        assert!(
-            view[2] > 50. && view[3] > 50. && view[3] < 5000.,
-            "{name}: {view:?}"
-        );
+        let view: Vec<f64> =
+            root.attribute("viewBox").unwrap().split(' ').map(|n| n.parse().unwrap()).collect();
+        assert!(view[2] > 50. && view[3] > 50. && view[3] < 5000., "{name}: {view:?}");
         assert!(!figure.svg.contains("var("), "{name}");
         assert!(figure.caption.ends_with('.'), "{name}: {}", figure.caption);
     }
@@ -277,24 +239,14 @@ fn check_attribute(figure: &str, name: &str, value: &str) {
         "href" => assert!(value.starts_with("data:image/png;base64,"), "{figure}"),
         "x" | "y" | "x1" | "y1" | "x2" | "y2" | "cx" | "cy" | "r" | "rx" => {
             let number: f64 = value.parse().unwrap();
-            assert!(
-                number.is_finite() && number.abs() < 1e5,
-                "{figure}: {name}={value}"
-            );
+            assert!(number.is_finite() && number.abs() < 1e5, "{figure}: {name}={value}");
         }
         "width" | "height" if value != "100%" => {
             let number: f64 = value.parse().unwrap();
-            assert!(
-                number.is_finite() && number >= 0.,
-                "{figure}: {name}={value}"
-            );
+            assert!(number.is_finite() && number >= 0., "{figure}: {name}={value}");
         }
         "d" => assert!(!value.contains(['N', 'n', 'i']), "{figure}: {value}"),
-        "class" => assert!(
-            value
-                .split(' ')
-                .all(|c| c.is_empty() || c.starts_with("d-"))
-        ),
+        "class" => assert!(value.split(' ').all(|c| c.is_empty() || c.starts_with("d-"))),
         _ => {}
     }
 }
@@ -303,9 +255,7 @@ fn check_attribute(figure: &str, name: &str, value: &str) {
 fn check_page(report: &Report) -> String {
     let page = html(report);
     assert!(!page.contains("<script"), "a script");
-    for attribute in [
-        " src=", " srcset=", "@import", "url(", "<link", "<iframe", "<object",
-    ] {
+    for attribute in [" src=", " srcset=", "@import", "url(", "<link", "<iframe", "<object"] {
         let text = page.replace("src=&quot;", "");
         assert!(!text.contains(attribute), "{attribute}");
     }
@@ -315,26 +265,14 @@ fn check_page(report: &Report) -> String {
         assert!(inside, "{}", &target[..40]);
     }
     // What base64 spells is no matter.
-    let words: String = page
-        .split("base64,")
-        .map(|part| part.split_once('"').map_or(part, |(_, rest)| rest))
-        .collect();
+    let words: String =
+        page.split("base64,").map(|part| part.split_once('"').map_or(part, |(_, rest)| rest)).collect();
     assert!(!words.contains("NaN") && !words.contains(">inf"));
-    let ids: Vec<&str> = page
-        .match_indices(" id=\"")
-        .map(|(at, _)| page[at + 5..].split('"').next().unwrap())
-        .collect();
-    assert_eq!(
-        ids.iter().collect::<HashSet<_>>().len(),
-        ids.len(),
-        "{ids:?}"
-    );
+    let ids: Vec<&str> =
+        page.match_indices(" id=\"").map(|(at, _)| page[at + 5..].split('"').next().unwrap()).collect();
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len(), "{ids:?}");
     for part in ["<table", "<figure"] {
-        let caption = if part == "<table" {
-            "<caption"
-        } else {
-            "<figcaption"
-        };
+        let caption = if part == "<table" { "<caption" } else { "<figcaption" };
         assert_eq!(page.matches(part).count(), page.matches(caption).count());
     }
     assert!(page.contains("name=\"viewport\""));
@@ -369,17 +307,7 @@ fn a_complete_report_has_every_figure() {
 
 #[test]
 fn degenerate_numbers_neither_panic_nor_reach_the_page() {
-    for value in [
-        0.,
-        1.,
-        -1.,
-        1e300,
-        -1e300,
-        5e-324,
-        f64::NAN,
-        f64::INFINITY,
-        f64::NEG_INFINITY,
-    ] {
+    for value in [0., 1., -1., 1e300, -1e300, 5e-324, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         for report in [filled_with(value), empty(value)] {
             check_figures(&report);
             check_page(&report);
@@ -420,9 +348,7 @@ fn hostile_names_stay_text() {
     assert!(page.contains("&lt;script"));
     let folder = tempfile::tempdir().unwrap();
     write(&report, folder.path()).unwrap();
-    let written = std::fs::read_dir(folder.path().join("figures"))
-        .unwrap()
-        .count();
+    let written = std::fs::read_dir(folder.path().join("figures")).unwrap().count();
     let tables = figures.iter().filter(|f| f.csv.is_some()).count();
     assert_eq!(written, figures.len() + tables);
 }
@@ -445,13 +371,8 @@ fn a_report_survives_json() {
     assert_eq!(row["trials"], "single");
     assert_eq!(row["direction"], "neural_to_image");
     let wrong = r#"{"width": 2, "height": 2, "pixels": [1, 2, 3]}"#;
-    let error = serde_json::from_str::<Picture>(wrong)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("2 x 2") && error.contains("found 3"),
-        "{error}"
-    );
+    let error = serde_json::from_str::<Picture>(wrong).unwrap_err().to_string();
+    assert!(error.contains("2 x 2") && error.contains("found 3"), "{error}");
 }
 
 #[test]
@@ -503,22 +424,13 @@ mod the_verdict {
             }
             let verdict = verdict(&report);
             assert_eq!(verdict.outcome, Outcome::AheadOfAll);
-            assert!(
-                verdict
-                    .headline
-                    .contains("ridge encoding is not significant")
-            );
+            assert!(verdict.headline.contains("ridge encoding is not significant"));
         }
         let mut untested = report();
         untested.comparisons = Part::absent("there was no time");
         let verdict = verdict(&untested);
         assert_eq!(verdict.outcome, Outcome::AheadOfAll);
-        assert!(
-            verdict
-                .details
-                .iter()
-                .any(|d| d.contains("because there was no time"))
-        );
+        assert!(verdict.details.iter().any(|d| d.contains("because there was no time")));
     }
 
     #[test]

@@ -26,9 +26,7 @@ pub struct Resampling {
 impl Resampling {
     /// Each of `n` items on its own.
     pub fn items(n: usize) -> Self {
-        Self {
-            units: (0..n).map(|i| vec![i]).collect(),
-        }
+        Self { units: (0..n).map(|i| vec![i]).collect() }
     }
 
     /// Whole groups: `groups[i]` names the group (image, mouse) of item `i`; a drawn group brings all
@@ -38,9 +36,7 @@ impl Resampling {
         for (item, &group) in groups.iter().enumerate() {
             units.entry(group).or_default().push(item);
         }
-        Self {
-            units: units.into_values().collect(),
-        }
+        Self { units: units.into_values().collect() }
     }
 
     /// Number of units that are drawn.
@@ -110,11 +106,7 @@ pub struct Bootstrap {
 
 impl Default for Bootstrap {
     fn default() -> Self {
-        Self {
-            replicates: 2000,
-            level: 0.95,
-            bca: true,
-        }
+        Self { replicates: 2000, level: 0.95, bca: true }
     }
 }
 
@@ -138,10 +130,7 @@ impl Bootstrap {
             .map(|b| statistic(&resampling.draw(&mut seed.index(b).stream("bootstrap"))))
             .collect();
         let jackknife: Option<Vec<f64>> = self.bca.then(|| {
-            (0..resampling.units())
-                .into_par_iter()
-                .map(|unit| statistic(&resampling.without(unit)))
-                .collect()
+            (0..resampling.units()).into_par_iter().map(|unit| statistic(&resampling.without(unit))).collect()
         });
         interval(estimate, &replicates, jackknife.as_deref(), self.level)
     }
@@ -259,9 +248,7 @@ mod tests {
         let found = interval(5.0, &[1.0, 2.0, 3.0], Some(&[1.0, 2.0]), 0.5).unwrap();
         assert_eq!(found.method, IntervalMethod::PercentileDegenerate);
         assert_eq!((found.low, found.high), (1.5, 2.5));
-        let constant = Bootstrap::default()
-            .interval(&Resampling::items(4), |_| 1.0, Seed::new(0))
-            .unwrap();
+        let constant = Bootstrap::default().interval(&Resampling::items(4), |_| 1.0, Seed::new(0)).unwrap();
         assert_eq!(constant.method, IntervalMethod::PercentileDegenerate);
         assert_eq!((constant.low, constant.high), (1.0, 1.0));
     }
@@ -289,12 +276,9 @@ mod tests {
         let trials: Vec<f64> = images.iter().flat_map(|&v| [v; 10]).collect();
         let groups: Vec<usize> = (0..300).map(|i| i / 10).collect();
         let bootstrap = Bootstrap::default();
-        let by_image = bootstrap
-            .interval(&Resampling::groups(&groups), mean_of(&trials), Seed::new(2))
-            .unwrap();
-        let single = bootstrap
-            .interval(&Resampling::items(30), mean_of(&images), Seed::new(2))
-            .unwrap();
+        let by_image =
+            bootstrap.interval(&Resampling::groups(&groups), mean_of(&trials), Seed::new(2)).unwrap();
+        let single = bootstrap.interval(&Resampling::items(30), mean_of(&images), Seed::new(2)).unwrap();
         assert_relative_eq!(by_image.low, single.low, epsilon = 1e-9);
         assert_relative_eq!(by_image.high, single.high, epsilon = 1e-9);
     }
@@ -302,19 +286,13 @@ mod tests {
     /// The interval of a normal mean covers it about as often as it says.
     #[test]
     fn covers_at_its_level() {
-        let bootstrap = Bootstrap {
-            replicates: 400,
-            level: 0.9,
-            bca: true,
-        };
+        let bootstrap = Bootstrap { replicates: 400, level: 0.9, bca: true };
         let covered = (0..300)
             .filter(|&run| {
                 let seed = Seed::new(11).index(run);
                 let mut rng = seed.stream("data");
                 let data: Vec<f64> = (0..40).map(|_| StandardNormal.sample(&mut rng)).collect();
-                let found = bootstrap
-                    .interval(&Resampling::items(40), mean_of(&data), seed)
-                    .unwrap();
+                let found = bootstrap.interval(&Resampling::items(40), mean_of(&data), seed).unwrap();
                 found.low < 0.0 && 0.0 < found.high
             })
             .count();
@@ -327,10 +305,7 @@ mod tests {
     fn any_number_of_threads_gives_the_same_interval() {
         let data: Vec<f64> = (0..50).map(|i| f64::from(i).cos()).collect();
         let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 Bootstrap::default().interval(&Resampling::items(50), mean_of(&data), Seed::new(3))
             })

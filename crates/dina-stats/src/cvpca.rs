@@ -76,9 +76,7 @@ fn stacked_gram(first: ArrayView2<f32>, second: ArrayView2<f32>) -> Result<Array
         }
     }
     let mean = sums.mapv(|sum| (sum / rows) as f32);
-    both.axis_iter_mut(Axis(0))
-        .into_par_iter()
-        .for_each(|mut row| row -= &mean);
+    both.axis_iter_mut(Axis(0)).into_par_iter().for_each(|mut row| row -= &mean);
     matmul(both.view(), both.t())
 }
 
@@ -86,25 +84,16 @@ fn stacked_gram(first: ArrayView2<f32>, second: ArrayView2<f32>) -> Result<Array
 /// lambda_n = sum_s (X1 u_n)_s (X2 u_n)_s = v_n' (X2 X1') v_n.
 fn one_spectrum(gram: &Array2<f32>, swapped: &[bool]) -> Result<Vec<f64>> {
     let stimuli = swapped.len();
-    let row = |stimulus: usize, repeat: usize| {
-        stimulus + stimuli * (repeat ^ usize::from(swapped[stimulus]))
-    };
+    let row = |stimulus: usize, repeat: usize| stimulus + stimuli * (repeat ^ usize::from(swapped[stimulus]));
     let block = |of: usize| {
-        let mut block = Array2::from_shape_fn((stimuli, stimuli), |(s, t)| {
-            f64::from(gram[[row(s, of), row(t, 0)]])
-        });
+        let mut block =
+            Array2::from_shape_fn((stimuli, stimuli), |(s, t)| f64::from(gram[[row(s, of), row(t, 0)]]));
         centre_both_sides(&mut block);
         block
     };
     let eigen = symmetric_eigen(block(0).view())?;
     let crossed = matmul(block(1).view(), eigen.vectors.view())?;
-    Ok(eigen
-        .vectors
-        .columns()
-        .into_iter()
-        .zip(crossed.columns())
-        .map(|(v, mv)| v.dot(&mv))
-        .collect())
+    Ok(eigen.vectors.columns().into_iter().zip(crossed.columns()).map(|(v, mv)| v.dot(&mv)).collect())
 }
 
 /// H G H with H = I - 1 1'/n: the product of centred rows.
@@ -152,16 +141,9 @@ impl Eigenspectrum {
         let weight: f64 = points.iter().map(|p| p.2).sum();
         let x_mean = points.iter().map(|p| p.2 * p.0).sum::<f64>() / weight;
         let y_mean = points.iter().map(|p| p.2 * p.1).sum::<f64>() / weight;
-        let xy: f64 = points
-            .iter()
-            .map(|p| p.2 * (p.0 - x_mean) * (p.1 - y_mean))
-            .sum();
+        let xy: f64 = points.iter().map(|p| p.2 * (p.0 - x_mean) * (p.1 - y_mean)).sum();
         let xx: f64 = points.iter().map(|p| p.2 * (p.0 - x_mean).powi(2)).sum();
-        Ok(PowerLaw {
-            exponent: -xy / xx,
-            window: [first, last],
-            left_out: last - first + 1 - points.len(),
-        })
+        Ok(PowerLaw { exponent: -xy / xx, window: [first, last], left_out: last - first + 1 - points.len() })
     }
 }
 
@@ -206,10 +188,8 @@ mod tests {
 
     #[test]
     fn a_power_law_is_recovered() {
-        let spectrum = Eigenspectrum {
-            values: (1..=100).map(|n| 5.0 * f64::from(n).powf(-1.2)).collect(),
-            swaps: 1,
-        };
+        let spectrum =
+            Eigenspectrum { values: (1..=100).map(|n| 5.0 * f64::from(n).powf(-1.2)).collect(), swaps: 1 };
         let found = spectrum.exponent(11, 90).unwrap();
         assert_relative_eq!(found.exponent, 1.2, epsilon = 1e-12);
         assert_eq!((found.window, found.left_out), ([11, 90], 0));
@@ -224,10 +204,7 @@ mod tests {
         for (n, mut column) in signal.columns_mut().into_iter().enumerate() {
             column *= (n as f32 + 1.0).powf(-0.5);
         }
-        let (a, b) = (
-            &signal + &(normals(600, 150, 5) * 0.2),
-            &signal + &(normals(600, 150, 6) * 0.2),
-        );
+        let (a, b) = (&signal + &(normals(600, 150, 5) * 0.2), &signal + &(normals(600, 150, 6) * 0.2));
         let spectrum = eigenspectrum(a.view(), b.view(), 2, Seed::new(0)).unwrap();
         let found = spectrum.exponent(3, 60).unwrap();
         assert_relative_eq!(found.exponent, 1.0, epsilon = 0.15);
@@ -235,10 +212,7 @@ mod tests {
 
     #[test]
     fn ranks_without_logarithm_are_counted() {
-        let spectrum = Eigenspectrum {
-            values: vec![1.0, 0.5, -0.1, 0.25],
-            swaps: 1,
-        };
+        let spectrum = Eigenspectrum { values: vec![1.0, 0.5, -0.1, 0.25], swaps: 1 };
         let found = spectrum.exponent(1, 4).unwrap();
         assert_eq!(found.left_out, 1);
         assert_relative_eq!(found.exponent, 1.0, epsilon = 1e-12);

@@ -65,11 +65,7 @@ impl Error {
         expected: impl std::fmt::Debug,
         found: impl std::fmt::Debug,
     ) -> Self {
-        Self::Shape {
-            what: what.into(),
-            expected: format!("{expected:?}"),
-            found: format!("{found:?}"),
-        }
+        Self::Shape { what: what.into(), expected: format!("{expected:?}"), found: format!("{found:?}") }
     }
 
     /// An [`Error::Value`] from anything that prints.
@@ -78,11 +74,7 @@ impl Error {
         expected: impl Into<String>,
         found: impl std::fmt::Display,
     ) -> Self {
-        Self::Value {
-            what: what.into(),
-            expected: expected.into(),
-            found: found.to_string(),
-        }
+        Self::Value { what: what.into(), expected: expected.into(), found: found.to_string() }
     }
 
     /// Refuses fewer than `needed` items.
@@ -90,21 +82,14 @@ impl Error {
         if found >= needed {
             return Ok(());
         }
-        Err(Self::TooFew {
-            what: what.into(),
-            needed,
-            found,
-        })
+        Err(Self::TooFew { what: what.into(), needed, found })
     }
 
     /// Refuses the first value that is NaN or infinite.
     pub(crate) fn all_finite(what: &str, values: impl IntoIterator<Item = f64>) -> Result<()> {
         match values.into_iter().position(|v| !v.is_finite()) {
             None => Ok(()),
-            Some(index) => Err(Self::NotFinite {
-                what: what.into(),
-                index,
-            }),
+            Some(index) => Err(Self::NotFinite { what: what.into(), index }),
         }
     }
 }

@@ -34,11 +34,7 @@ mod private {
 /// [`Error::Shape`] when the columns of `a` are not the rows of `b`.
 pub fn matmul<T: Real>(a: ArrayView2<T>, b: ArrayView2<T>) -> Result<Array2<T>> {
     if a.ncols() != b.nrows() {
-        return Err(Error::shape(
-            "rows of the right factor",
-            a.ncols(),
-            b.nrows(),
-        ));
+        return Err(Error::shape("rows of the right factor", a.ncols(), b.nrows()));
     }
     let (rows, columns) = (a.nrows(), b.ncols());
     let mut product = vec![T::zero(); rows * columns];
@@ -76,27 +72,16 @@ pub struct SymmetricEigen<T> {
 pub fn symmetric_eigen<T: Real>(matrix: ArrayView2<T>) -> Result<SymmetricEigen<T>> {
     let n = matrix.nrows();
     if matrix.ncols() != n {
-        return Err(Error::shape(
-            "symmetric matrix",
-            (n, n),
-            (n, matrix.ncols()),
-        ));
+        return Err(Error::shape("symmetric matrix", (n, n), (n, matrix.ncols())));
     }
     if let Some(index) = matrix.iter().position(|v| !v.is_finite()) {
-        return Err(Error::NotFinite {
-            what: "symmetric matrix".into(),
-            index,
-        });
+        return Err(Error::NotFinite { what: "symmetric matrix".into(), index });
     }
     let matrix = contiguous(matrix);
     let mut vectors = Mat::<T>::zeros(n, n);
     let mut values = faer::Col::<T>::zeros(n);
-    let scratch = evd::self_adjoint_evd_scratch::<T>(
-        n,
-        evd::ComputeEigenvectors::Yes,
-        EIGEN,
-        Default::default(),
-    );
+    let scratch =
+        evd::self_adjoint_evd_scratch::<T>(n, evd::ComputeEigenvectors::Yes, EIGEN, Default::default());
     evd::self_adjoint_evd(
         as_faer(&matrix),
         values.as_mut().as_diagonal_mut(),
@@ -108,14 +93,8 @@ pub fn symmetric_eigen<T: Real>(matrix: ArrayView2<T>) -> Result<SymmetricEigen<
     .map_err(|_| Error::NoConvergence { size: n })?;
     // faer sorts ascending.
     let descending = (0..n).rev().map(|i| values[i]).collect();
-    let columns = (0..n)
-        .rev()
-        .flat_map(|j| vectors.col(j).iter().copied())
-        .collect();
-    Ok(SymmetricEigen {
-        values: Array1::from_vec(descending),
-        vectors: from_vec((n, n).f(), columns)?,
-    })
+    let columns = (0..n).rev().flat_map(|j| vectors.col(j).iter().copied()).collect();
+    Ok(SymmetricEigen { values: Array1::from_vec(descending), vectors: from_vec((n, n).f(), columns)? })
 }
 
 fn from_vec<T>(shape: impl Into<ndarray::StrideShape<Ix2>>, values: Vec<T>) -> Result<Array2<T>> {
@@ -152,29 +131,20 @@ mod tests {
     use super::*;
 
     fn wave(rows: usize, columns: usize) -> Array2<f64> {
-        Array::from_shape_fn((rows, columns), |(i, j)| {
-            ((i * 7 + j * 13 + i * j) as f64).sin()
-        })
+        Array::from_shape_fn((rows, columns), |(i, j)| ((i * 7 + j * 13 + i * j) as f64).sin())
     }
 
     #[test]
     fn product_of_every_layout() {
         let (a, b) = (wave(9, 14), wave(14, 5));
         let expected = a.dot(&b);
-        let (at, bt) = (
-            a.t().as_standard_layout().into_owned(),
-            b.t().as_standard_layout().into_owned(),
-        );
+        let (at, bt) = (a.t().as_standard_layout().into_owned(), b.t().as_standard_layout().into_owned());
         let wide = wave(9, 28);
         for (x, y, e) in [
             (a.view(), b.view(), expected.clone()),
             (at.t(), b.view(), expected.clone()),
             (a.view(), bt.t(), expected),
-            (
-                wide.slice(s![.., ..;2]),
-                b.view(),
-                wide.slice(s![.., ..;2]).dot(&b),
-            ),
+            (wide.slice(s![.., ..;2]), b.view(), wide.slice(s![.., ..;2]).dot(&b)),
         ] {
             let found = matmul(x, y).unwrap();
             for (f, e) in found.iter().zip(&e) {
@@ -182,12 +152,7 @@ mod tests {
             }
         }
         assert!(matmul(a.view(), a.view()).is_err());
-        assert_eq!(
-            matmul(a.slice(s![.., ..0]), b.slice(s![..0, ..]))
-                .unwrap()
-                .sum(),
-            0.0
-        );
+        assert_eq!(matmul(a.slice(s![.., ..0]), b.slice(s![..0, ..])).unwrap().sum(), 0.0);
     }
 
     #[test]
@@ -209,10 +174,7 @@ mod tests {
         let a = wave(300, 700).mapv(|v| v as f32);
         let wide = wave(700, 9000).mapv(|v| v as f32);
         let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let gram = matmul(a.view(), a.t()).unwrap();
                 let eigen = symmetric_eigen(gram.view()).unwrap();

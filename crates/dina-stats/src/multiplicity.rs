@@ -70,17 +70,9 @@ fn ascending(p: &[f64]) -> Vec<usize> {
 
 fn check(p: &[f64]) -> Result<()> {
     Error::at_least("p-values", 1, p.len())?;
-    match p
-        .iter()
-        .enumerate()
-        .find(|(_, p)| !(0.0..=1.0).contains(*p))
-    {
+    match p.iter().enumerate().find(|(_, p)| !(0.0..=1.0).contains(*p)) {
         None => Ok(()),
-        Some((index, p)) => Err(Error::value(
-            format!("p-value {index}"),
-            "between 0 and 1",
-            p,
-        )),
+        Some((index, p)) => Err(Error::value(format!("p-value {index}"), "between 0 and 1", p)),
     }
 }
 
@@ -102,10 +94,7 @@ mod tests {
 
     #[test]
     fn family_wise_by_hand() {
-        equal(
-            &bonferroni(&P).unwrap(),
-            &[0.24, 0.006, 0.18, 0.048, 1.0, 0.18],
-        );
+        equal(&bonferroni(&P).unwrap(), &[0.24, 0.006, 0.18, 0.048, 1.0, 0.18]);
         // Ascending: 0.001*6, 0.008*5, 0.03*4, 0.03*3, 0.04*2, 0.5*1, made monotone.
         equal(&holm(&P).unwrap(), &[0.12, 0.006, 0.12, 0.04, 0.5, 0.12]);
     }
@@ -113,24 +102,15 @@ mod tests {
     /// scipy 1.17.1: `scipy.stats.false_discovery_control(P, method=...)`.
     #[test]
     fn false_discovery_rate_as_scipy() {
-        equal(
-            &benjamini_hochberg(&P).unwrap(),
-            &[0.048, 0.006, 0.045, 0.024, 0.5, 0.045],
-        );
-        equal(
-            &benjamini_yekutieli(&P).unwrap(),
-            &[0.1176, 0.0147, 0.11025, 0.0588, 1.0, 0.11025],
-        );
+        equal(&benjamini_hochberg(&P).unwrap(), &[0.048, 0.006, 0.045, 0.024, 0.5, 0.045]);
+        equal(&benjamini_yekutieli(&P).unwrap(), &[0.1176, 0.0147, 0.11025, 0.0588, 1.0, 0.11025]);
     }
 
     #[test]
     fn refuses_what_is_no_p_value() {
         assert!(matches!(holm(&[]), Err(Error::TooFew { .. })));
         for bad in [f64::NAN, -0.1, 1.1] {
-            assert!(matches!(
-                benjamini_hochberg(&[0.5, bad]),
-                Err(Error::Value { .. })
-            ));
+            assert!(matches!(benjamini_hochberg(&[0.5, bad]), Err(Error::Value { .. })));
         }
     }
 

@@ -42,11 +42,7 @@ pub struct Permutation {
 
 impl Default for Permutation {
     fn default() -> Self {
-        Self {
-            count: 1000,
-            exact_up_to: 5000,
-            tail: Tail::Greater,
-        }
+        Self { count: 1000, exact_up_to: 5000, tail: Tail::Greater }
     }
 }
 
@@ -115,10 +111,8 @@ impl Permutation {
     ) -> Result<PermutationTest> {
         let plan = self.plan(n, blocks)?;
         let identity: Vec<usize> = (0..n).collect();
-        let null: Vec<f64> = (0..plan.count)
-            .into_par_iter()
-            .map(|b| statistic(&plan.arrangement(b, seed)))
-            .collect();
+        let null: Vec<f64> =
+            (0..plan.count).into_par_iter().map(|b| statistic(&plan.arrangement(b, seed))).collect();
         self.test(statistic(&identity), &null, plan.exact)
     }
 
@@ -185,12 +179,7 @@ impl Permutation {
             .flat_map(|block| 1..=block.len())
             .try_fold(1_usize, |product, k| product.checked_mul(k))
             .filter(|&total| total <= self.exact_up_to);
-        Ok(Plan {
-            blocks,
-            items: n,
-            count: total.unwrap_or(self.count),
-            exact: total.is_some(),
-        })
+        Ok(Plan { blocks, items: n, count: total.unwrap_or(self.count), exact: total.is_some() })
     }
 
     /// Step-down maxT over many channels at once (Westfall and Young 1993, algorithm 4.1).
@@ -268,24 +257,14 @@ impl Ladder {
         Error::at_least("channels", 1, statistic.len())?;
         Error::all_finite("observed statistics", statistic.iter().copied())?;
         let mut order: Vec<usize> = (0..statistic.len()).collect();
-        order.sort_by(|&a, &b| {
-            extremeness(statistic[b], tail).total_cmp(&extremeness(statistic[a], tail))
-        });
-        Ok(Self {
-            statistic,
-            order,
-            tail,
-        })
+        order.sort_by(|&a, &b| extremeness(statistic[b], tail).total_cmp(&extremeness(statistic[a], tail)));
+        Ok(Self { statistic, order, tail })
     }
 
     /// Per rung, whether the running maximum of this permutation reaches the observed value.
     fn exceedances(&self, permuted: &[f64]) -> Result<Vec<usize>> {
         if permuted.len() != self.order.len() {
-            return Err(Error::shape(
-                "channels of a permutation",
-                self.order.len(),
-                permuted.len(),
-            ));
+            return Err(Error::shape("channels of a permutation", self.order.len(), permuted.len()));
         }
         Error::all_finite("permuted statistics", permuted.iter().copied())?;
         let mut running = f64::NEG_INFINITY;
@@ -306,13 +285,7 @@ impl Ladder {
             running = running.max((extra + count as f64) / (extra + permutations as f64));
             adjusted_p[channel] = running;
         }
-        MaxT {
-            statistic: self.statistic,
-            adjusted_p,
-            permutations,
-            exact,
-            tail: self.tail,
-        }
+        MaxT { statistic: self.statistic, adjusted_p, permutations, exact, tail: self.tail }
     }
 }
 
@@ -334,11 +307,7 @@ struct Plan {
 
 impl Plan {
     fn arrangement(&self, number: usize, seed: Seed) -> Vec<usize> {
-        if self.exact {
-            self.enumerated(number)
-        } else {
-            self.random(seed.index(number))
-        }
+        if self.exact { self.enumerated(number) } else { self.random(seed.index(number)) }
     }
 
     fn random(&self, seed: Seed) -> Vec<usize> {
@@ -390,9 +359,7 @@ mod tests {
 
     #[test]
     fn enumeration_meets_every_arrangement_once() {
-        let plan = Permutation::default()
-            .plan(7, Some(&[0, 1, 0, 1, 0, 0, 1]))
-            .unwrap();
+        let plan = Permutation::default().plan(7, Some(&[0, 1, 0, 1, 0, 0, 1])).unwrap();
         assert!(plan.exact);
         assert_eq!(plan.count, 24 * 6);
         let all: BTreeSet<Vec<usize>> = (0..plan.count).map(|b| plan.enumerated(b)).collect();
@@ -408,24 +375,17 @@ mod tests {
     fn exact_p_by_hand() {
         // Of the 24 orders of 1..4 only the identity reaches sum i^2.
         let a = [1.0, 2.0, 3.0, 4.0];
-        let found = Permutation::default()
-            .labels(4, None, |order| product(&a, &a, order), Seed::new(0))
-            .unwrap();
+        let found =
+            Permutation::default().labels(4, None, |order| product(&a, &a, order), Seed::new(0)).unwrap();
         assert!(found.exact);
         assert_relative_eq!(found.p, 1.0 / 24.0);
         // All six mice positive: 1/64, and 1/32 two-sided.
         let mice = [0.3, 0.1, 0.5, 0.2, 0.9, 0.4];
         let sum = |signs: &[f64]| signs.iter().zip(&mice).map(|(s, m)| s * m).sum();
         let mut permutation = Permutation::default();
-        assert_relative_eq!(
-            permutation.sign_flips(6, sum, Seed::new(0)).unwrap().p,
-            1.0 / 64.0
-        );
+        assert_relative_eq!(permutation.sign_flips(6, sum, Seed::new(0)).unwrap().p, 1.0 / 64.0);
         permutation.tail = Tail::TwoSidedAbsolute;
-        assert_relative_eq!(
-            permutation.sign_flips(6, sum, Seed::new(0)).unwrap().p,
-            1.0 / 32.0
-        );
+        assert_relative_eq!(permutation.sign_flips(6, sum, Seed::new(0)).unwrap().p, 1.0 / 32.0);
     }
 
     #[test]
@@ -445,33 +405,20 @@ mod tests {
     /// Under the null, p is at most x with probability x.
     #[test]
     fn p_is_uniform_under_the_null() {
-        let permutation = Permutation {
-            count: 99,
-            exact_up_to: 0,
-            tail: Tail::Greater,
-        };
+        let permutation = Permutation { count: 99, exact_up_to: 0, tail: Tail::Greater };
         let runs = 1000;
         let mut counts = [0; 4];
         for run in 0..runs {
             let seed = Seed::new(5).index(run);
             let (a, b) = (normals(12, seed.child("a")), normals(12, seed.child("b")));
-            let p = permutation
-                .labels(12, None, |order| product(&a, &b, order), seed)
-                .unwrap()
-                .p;
+            let p = permutation.labels(12, None, |order| product(&a, &b, order), seed).unwrap().p;
             for (count, bound) in counts.iter_mut().zip([0.05, 0.25, 0.5, 0.9]) {
                 *count += usize::from(p <= bound + 1e-9);
             }
         }
         for (count, bound) in counts.iter().zip([0.05, 0.25, 0.5, 0.9]) {
-            let (mean, sd) = (
-                runs as f64 * bound,
-                (runs as f64 * bound * (1.0 - bound)).sqrt(),
-            );
-            assert!(
-                (*count as f64 - mean).abs() < 4.0 * sd,
-                "{count} at {bound}"
-            );
+            let (mean, sd) = (runs as f64 * bound, (runs as f64 * bound * (1.0 - bound)).sqrt());
+            assert!((*count as f64 - mean).abs() < 4.0 * sd, "{count} at {bound}");
         }
     }
 
@@ -479,10 +426,7 @@ mod tests {
     fn any_number_of_threads_gives_the_same_p() {
         let (a, b) = (normals(30, Seed::new(1)), normals(30, Seed::new(2)));
         let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let permutation = Permutation::default();
                 let one = permutation.labels(30, None, |o| product(&a, &b, o), Seed::new(3));
@@ -512,8 +456,7 @@ mod tests {
         .unwrap();
         // Descending |t|: channel 1 (5), 0 (-2), 2 (1). Running maxima of the four permutations:
         // 6 1 0.5 | 3 3 3 | 2.5 2.5 0 | 0.1 0.1 0.1.
-        let found =
-            step_down_max_t(&[-2.0, 5.0, 1.0], null.view(), Tail::TwoSidedAbsolute).unwrap();
+        let found = step_down_max_t(&[-2.0, 5.0, 1.0], null.view(), Tail::TwoSidedAbsolute).unwrap();
         assert_eq!(found.adjusted_p, [3.0 / 5.0, 2.0 / 5.0, 3.0 / 5.0]);
     }
 
@@ -521,16 +464,9 @@ mod tests {
     #[test]
     fn one_channel_is_the_ordinary_test() {
         let (a, b) = (normals(20, Seed::new(6)), normals(20, Seed::new(7)));
-        let permutation = Permutation {
-            tail: Tail::TwoSidedAbsolute,
-            ..Permutation::default()
-        };
-        let single = permutation
-            .labels(20, None, |o| product(&a, &b, o), Seed::new(8))
-            .unwrap();
-        let many = permutation
-            .max_t(20, None, |o| vec![product(&a, &b, o)], Seed::new(8))
-            .unwrap();
+        let permutation = Permutation { tail: Tail::TwoSidedAbsolute, ..Permutation::default() };
+        let single = permutation.labels(20, None, |o| product(&a, &b, o), Seed::new(8)).unwrap();
+        let many = permutation.max_t(20, None, |o| vec![product(&a, &b, o)], Seed::new(8)).unwrap();
         assert_relative_eq!(single.p, many.adjusted_p[0]);
     }
 
@@ -538,20 +474,8 @@ mod tests {
     fn refuses_nonsense() {
         let permutation = Permutation::default();
         assert!(permutation.labels(1, None, |_| 0.0, Seed::new(0)).is_err());
-        assert!(
-            permutation
-                .labels(3, Some(&[0]), |_| 0.0, Seed::new(0))
-                .is_err()
-        );
-        assert!(
-            permutation
-                .labels(3, None, |_| f64::NAN, Seed::new(0))
-                .is_err()
-        );
-        assert!(
-            permutation
-                .max_t(3, None, |o| vec![0.0; o[0] + 1], Seed::new(0))
-                .is_err()
-        );
+        assert!(permutation.labels(3, Some(&[0]), |_| 0.0, Seed::new(0)).is_err());
+        assert!(permutation.labels(3, None, |_| f64::NAN, Seed::new(0)).is_err());
+        assert!(permutation.max_t(3, None, |o| vec![0.0; o[0] + 1], Seed::new(0)).is_err());
     }
 }

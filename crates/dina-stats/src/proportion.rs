@@ -32,16 +32,8 @@ pub fn wilson(successes: usize, trials: usize, level: f64) -> Result<Proportion>
     let half = z / denominator * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
     Ok(Proportion {
         estimate: p,
-        low: if successes == 0 {
-            0.0
-        } else {
-            (centre - half).max(0.0)
-        },
-        high: if successes == trials {
-            1.0
-        } else {
-            (centre + half).min(1.0)
-        },
+        low: if successes == 0 { 0.0 } else { (centre - half).max(0.0) },
+        high: if successes == trials { 1.0 } else { (centre + half).min(1.0) },
     })
 }
 
@@ -54,31 +46,15 @@ pub fn clopper_pearson(successes: usize, trials: usize, level: f64) -> Result<Pr
     check(successes, trials, level)?;
     let tail = (1.0 - level) / 2.0;
     let (k, n) = (successes as f64, trials as f64);
-    let low = if successes == 0 {
-        0.0
-    } else {
-        beta(k, n - k + 1.0)?.inverse_cdf(tail)
-    };
-    let high = if successes == trials {
-        1.0
-    } else {
-        beta(k + 1.0, n - k)?.inverse_cdf(1.0 - tail)
-    };
-    Ok(Proportion {
-        estimate: k / n,
-        low,
-        high,
-    })
+    let low = if successes == 0 { 0.0 } else { beta(k, n - k + 1.0)?.inverse_cdf(tail) };
+    let high = if successes == trials { 1.0 } else { beta(k + 1.0, n - k)?.inverse_cdf(1.0 - tail) };
+    Ok(Proportion { estimate: k / n, low, high })
 }
 
 fn check(successes: usize, trials: usize, level: f64) -> Result<()> {
     Error::at_least("trials", 1, trials)?;
     if successes > trials {
-        return Err(Error::value(
-            "successes",
-            format!("at most the {trials} trials"),
-            successes,
-        ));
+        return Err(Error::value("successes", format!("at most the {trials} trials"), successes));
     }
     check_level(level)
 }

@@ -133,9 +133,7 @@ impl ExplainedVariance {
     /// [`Error::TooFew`] for none.
     pub fn mean(values: &[Self]) -> Result<Self> {
         Error::at_least("explained variances", 1, values.len())?;
-        Ok(Self(
-            values.iter().map(|v| v.0).sum::<f64>() / values.len() as f64,
-        ))
+        Ok(Self(values.iter().map(|v| v.0).sum::<f64>() / values.len() as f64))
     }
 }
 
@@ -193,43 +191,22 @@ pub fn halves(responses: ArrayView2<f32>, trials: &[Vec<usize>]) -> Result<Halve
     Error::at_least("stimuli with two repeats", 1, stimuli.len())?;
     let half = |parity: usize| {
         let mut means = Array2::<f32>::zeros((stimuli.len(), responses.ncols()));
-        means
-            .outer_iter_mut()
-            .into_par_iter()
-            .zip(&stimuli)
-            .for_each(|(mut mean, &stimulus)| {
-                let rows: Vec<usize> = trials[stimulus]
-                    .iter()
-                    .skip(parity)
-                    .step_by(2)
-                    .copied()
-                    .collect();
-                for &row in &rows {
-                    mean += &responses.row(row);
-                }
-                mean /= rows.len() as f32;
-            });
+        means.outer_iter_mut().into_par_iter().zip(&stimuli).for_each(|(mut mean, &stimulus)| {
+            let rows: Vec<usize> = trials[stimulus].iter().skip(parity).step_by(2).copied().collect();
+            for &row in &rows {
+                mean += &responses.row(row);
+            }
+            mean /= rows.len() as f32;
+        });
         means
     };
-    Ok(Halves {
-        first: half(0),
-        second: half(1),
-        stimuli,
-    })
+    Ok(Halves { first: half(0), second: half(1), stimuli })
 }
 
 fn check_rows(responses: ArrayView2<f32>, trials: &[Vec<usize>]) -> Result<()> {
-    match trials
-        .iter()
-        .flatten()
-        .find(|&&row| row >= responses.nrows())
-    {
+    match trials.iter().flatten().find(|&&row| row >= responses.nrows()) {
         None => Ok(()),
-        Some(row) => Err(Error::shape(
-            "trial",
-            format!("a row below {}", responses.nrows()),
-            row,
-        )),
+        Some(row) => Err(Error::shape("trial", format!("a row below {}", responses.nrows()), row)),
     }
 }
 
@@ -241,10 +218,7 @@ fn check_rows(responses: ArrayView2<f32>, trials: &[Vec<usize>]) -> Result<()> {
 /// # Errors
 /// [`Error::TooFew`] below two stimuli, [`Error::Shape`], [`Error::NotFinite`], and
 /// [`Error::Constant`] for a neuron that is constant in both.
-pub fn signal_variance(
-    first: ArrayView2<f32>,
-    second: ArrayView2<f32>,
-) -> Result<Vec<ExplainedVariance>> {
+pub fn signal_variance(first: ArrayView2<f32>, second: ArrayView2<f32>) -> Result<Vec<ExplainedVariance>> {
     paired_moments(first, second)?
         .iter()
         .enumerate()
@@ -321,11 +295,7 @@ fn explainable_block(
             if total > 0.0 {
                 ExplainedVariance::new((total - noise / stimuli) / total)
             } else {
-                Err(constant(
-                    "neuron",
-                    columns.start + i,
-                    "fraction of explainable variance",
-                ))
+                Err(constant("neuron", columns.start + i, "fraction of explainable variance"))
             }
         })
         .collect()
@@ -340,10 +310,7 @@ fn variances(block: ArrayView2<f32>, rows: &[usize]) -> Vec<f64> {
             *sum += (f64::from(value) - mean).powi(2);
         }
     }
-    squares
-        .iter()
-        .map(|s| s / (rows.len() - 1) as f64)
-        .collect()
+    squares.iter().map(|s| s / (rows.len() - 1) as f64).collect()
 }
 
 fn means(block: ArrayView2<f32>, rows: &[usize]) -> Vec<f64> {
@@ -381,11 +348,7 @@ impl Moments {
 }
 
 fn constant(what: &str, index: usize, statistic: &str) -> Error {
-    Error::Constant {
-        what: what.into(),
-        index,
-        statistic: statistic.into(),
-    }
+    Error::Constant { what: what.into(), index, statistic: statistic.into() }
 }
 
 /// Moments of each column of two arrays of the same shape.
@@ -418,10 +381,7 @@ fn paired_moments(first: ArrayView2<f32>, second: ArrayView2<f32>) -> Result<Vec
 /// Blocks of columns that stay in cache while the rows go by.
 fn column_blocks(columns: usize) -> Vec<Range<usize>> {
     const WIDTH: usize = 256;
-    (0..columns)
-        .step_by(WIDTH)
-        .map(|start| start..(start + WIDTH).min(columns))
-        .collect()
+    (0..columns).step_by(WIDTH).map(|start| start..(start + WIDTH).min(columns)).collect()
 }
 
 fn flatten<T>(blocks: Vec<Result<Vec<T>>>) -> Result<Vec<T>> {
@@ -459,9 +419,7 @@ mod tests {
         let responses = Array::from_shape_fn((stimuli * repeats, neurons), |(t, n)| {
             (signals[[t % stimuli, n]] + normal()) as f32
         });
-        let trials = (0..stimuli)
-            .map(|s| (0..repeats).map(|k| k * stimuli + s).collect())
-            .collect();
+        let trials = (0..stimuli).map(|s| (0..repeats).map(|k| k * stimuli + s).collect()).collect();
         (responses, trials)
     }
 
@@ -483,19 +441,11 @@ mod tests {
         let halves = halves(responses.view(), &trials).unwrap();
         assert_eq!(halves.stimuli.len(), 400);
         let sv = signal_variance(halves.first.view(), halves.second.view()).unwrap();
-        assert_relative_eq!(
-            ExplainedVariance::mean(&sv).unwrap().get(),
-            0.2,
-            epsilon = 0.01
-        );
+        assert_relative_eq!(ExplainedVariance::mean(&sv).unwrap().get(), 0.2, epsilon = 0.01);
         let r = split_half(halves.first.view(), halves.second.view()).unwrap();
         assert_relative_eq!(Correlation::median(&r).unwrap().get(), 0.2, epsilon = 0.01);
         let fev = explainable_variance(responses.view(), &trials).unwrap();
-        assert_relative_eq!(
-            ExplainedVariance::mean(&fev).unwrap().get(),
-            0.2,
-            epsilon = 0.01
-        );
+        assert_relative_eq!(ExplainedVariance::mean(&fev).unwrap().get(), 0.2, epsilon = 0.01);
     }
 
     #[test]
@@ -539,15 +489,9 @@ mod tests {
     #[test]
     fn refuses_nonsense() {
         let flat = array![[1.0_f32, 1.0], [2.0, 1.0], [4.0, 1.0]];
-        assert!(matches!(
-            signal_variance(flat.view(), flat.view()),
-            Err(Error::Constant { index: 1, .. })
-        ));
+        assert!(matches!(signal_variance(flat.view(), flat.view()), Err(Error::Constant { index: 1, .. })));
         let nan = array![[1.0_f32], [f32::NAN]];
-        assert!(matches!(
-            split_half(nan.view(), nan.view()),
-            Err(Error::NotFinite { index: 1, .. })
-        ));
+        assert!(matches!(split_half(nan.view(), nan.view()), Err(Error::NotFinite { index: 1, .. })));
         assert!(halves(flat.view(), &[vec![0], vec![1]]).is_err());
         assert!(halves(flat.view(), &[vec![0, 9]]).is_err());
         assert!(Correlation::new(f64::NAN).is_err());

@@ -53,7 +53,13 @@ pub struct Comparison {
 ///
 /// # Errors
 /// When decoders were asked different queries.
-pub fn compare(decoded: &[Decoded], measure: Measure, trials: Trials, permutations: usize, seed: Seed) -> Result<Vec<Comparison>> {
+pub fn compare(
+    decoded: &[Decoded],
+    measure: Measure,
+    trials: Trials,
+    permutations: usize,
+    seed: Seed,
+) -> Result<Vec<Comparison>> {
     let Some(dina) = decoded.iter().find(|d| d.decoder == Decoder::Dina) else { return Ok(Vec::new()) };
     let ours = by_image(dina.pools(trials), measure)?;
     let mut comparisons = Vec::new();
@@ -63,9 +69,13 @@ pub fn compare(decoded: &[Decoded], measure: Measure, trials: Trials, permutatio
         let differences: Vec<f64> = ours.iter().zip(&theirs).map(|(a, b)| a - b).collect();
         let mean = |items: &[usize]| items.iter().map(|&i| differences[i]).sum::<f64>() / items.len() as f64;
         let seed = seed.child(crate::decoding::name(baseline.decoder));
-        let interval =
-            Bootstrap::default().interval(&Resampling::items(differences.len()), mean, seed.child("bootstrap"))?;
-        let test = Permutation { count: permutations, tail: Tail::TwoSidedAbsolute, ..Permutation::default() };
+        let interval = Bootstrap::default().interval(
+            &Resampling::items(differences.len()),
+            mean,
+            seed.child("bootstrap"),
+        )?;
+        let test =
+            Permutation { count: permutations, tail: Tail::TwoSidedAbsolute, ..Permutation::default() };
         let flipped = |signs: &[f64]| signs.iter().zip(&differences).map(|(s, d)| s * d).sum::<f64>();
         p.push(test.sign_flips(differences.len(), flipped, seed.child("signs"))?.p);
         comparisons.push(Comparison {

@@ -119,7 +119,13 @@ impl JobConfig {
     }
 
     /// A job on recorded files.
-    pub fn recorded(recording: PathBuf, images: PathBuf, classes: Option<PathBuf>, profile: Profile, seed: u64) -> Self {
+    pub fn recorded(
+        recording: PathBuf,
+        images: PathBuf,
+        classes: Option<PathBuf>,
+        profile: Profile,
+        seed: u64,
+    ) -> Self {
         let source = Source::Files { recording, images, classes };
         Self { source, profile, seed, folds: None, preset: Preset::Standard }
     }

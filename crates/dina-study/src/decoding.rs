@@ -2,8 +2,8 @@ use dina_core::Seed;
 use dina_data::View;
 use dina_decode::identification::{Decoder, Direction, Evaluation, Identification, Pool, Trials};
 use dina_decode::{
-    Baseline, Choice, FittedBaseline, Geometry, RidgeDecoding, RidgeEncoding, TrainingSet, ValidationSet, correlate,
-    nearest_neighbour,
+    Baseline, Choice, FittedBaseline, Geometry, RidgeDecoding, RidgeEncoding, TrainingSet, ValidationSet,
+    correlate, nearest_neighbour,
 };
 use dina_stats::bootstrap::Bootstrap;
 use ndarray::{Array2, Array3, Axis};
@@ -63,7 +63,11 @@ pub fn decode(
             match decoded.decoder {
                 Decoder::Dina => test.identify(decoded, |r| trained.similarity(r, images.view()))?,
                 Decoder::NearestNeighbour => {
-                    decoded.single.push(nearest_neighbour(fold.responses.view(), views.test.trials(), &test.images)?);
+                    decoded.single.push(nearest_neighbour(
+                        fold.responses.view(),
+                        views.test.trials(),
+                        &test.images,
+                    )?);
                     let (first, second) = views.test.halves(&fold.responses)?;
                     let similarity = correlate(first.view(), second.view())?;
                     decoded.mean.push(test.pool_of_means(similarity)?);
@@ -90,10 +94,8 @@ fn fit(decoder: Decoder, dataset: &Dataset, fold: &Fold) -> Result<Box<dyn Fitte
         Decoder::RidgeEncoding => Box::new(RidgeEncoding::new(geometry)),
         _ => Box::new(RidgeDecoding::new(geometry)),
     };
-    let (train, valid) = (
-        Queries::new(&views.train, &fold.responses)?,
-        Queries::new(&views.validation, &fold.responses)?,
-    );
+    let (train, valid) =
+        (Queries::new(&views.train, &fold.responses)?, Queries::new(&views.validation, &fold.responses)?);
     let (train_images, valid_images) = (fine(fold, &views.train), fine(fold, &views.validation));
     Ok(baseline.fit(
         &TrainingSet::new(train.responses.view(), &train.shown, train_images.view())?,

@@ -1,6 +1,7 @@
 use dina_core::{ContentHash, Seed};
 use dina_data::{
-    Folds, LeakageReport, PixelStatistics, Share, Split, SplitConfig, Views, WindowConfig, WindowEstimate, near_duplicates,
+    Folds, LeakageReport, PixelStatistics, Share, Split, SplitConfig, Views, WindowConfig, WindowEstimate,
+    near_duplicates,
 };
 use ndarray::{Array2, Array3, Axis};
 
@@ -72,7 +73,13 @@ pub fn prepare(dataset: &Dataset, config: &JobConfig, progress: &dyn Progress) -
 }
 
 impl Fold {
-    fn fit(dataset: &Dataset, split: Split, groups: &[usize], config: &JobConfig, seed: Seed) -> Result<Self> {
+    fn fit(
+        dataset: &Dataset,
+        split: Split,
+        groups: &[usize],
+        config: &JobConfig,
+        seed: Seed,
+    ) -> Result<Self> {
         let Dataset { recording, images, .. } = dataset;
         let leakage = LeakageReport::new(&split, recording, groups)?;
         let views = split.views(recording)?;

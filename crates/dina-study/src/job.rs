@@ -11,8 +11,8 @@ use crate::fold::split_hash;
 use crate::results::{BaselineChoice, Hashes, peak_memory};
 use crate::towers::level_array;
 use crate::{
-    Dataset, Decoded, Error, Fold, JobConfig, Measure, Progress, RecordingSummary, Result, Results, SCHEMA, Trained,
-    Training, compare, decode, identification, prepare, report,
+    Dataset, Decoded, Error, Fold, JobConfig, Measure, Progress, RecordingSummary, Result, Results, SCHEMA,
+    Trained, Training, compare, decode, identification, prepare, report,
 };
 
 /// The main job: a recording to a report, in stages that also run one at a time.
@@ -104,7 +104,12 @@ impl Job {
     ///
     /// # Errors
     /// When a decoder cannot be fitted or a file not be written.
-    pub fn finish(&self, prepared: Prepared, trained: &[Trained], progress: &dyn Progress) -> Result<Results> {
+    pub fn finish(
+        &self,
+        prepared: Prepared,
+        trained: &[Trained],
+        progress: &dyn Progress,
+    ) -> Result<Results> {
         let Prepared { dataset, summary, folds, stages } = prepared;
         let mut watch = Stopwatch { stages };
         let seed = Seed::new(self.config.seed).child("statistics");
@@ -135,7 +140,10 @@ impl Job {
             recording: summary,
             identification,
             comparisons,
-            baselines: choices.into_iter().map(|(decoder, choice)| BaselineChoice { decoder, choice }).collect(),
+            baselines: choices
+                .into_iter()
+                .map(|(decoder, choice)| BaselineChoice { decoder, choice })
+                .collect(),
             alignability: Some(aligned),
         };
         let start = Instant::now();
@@ -176,14 +184,24 @@ pub(crate) fn primary(folds: &[Fold], summary: &RecordingSummary) -> (Measure, T
 }
 
 /// Alignability on the test images of the first fold, for its first model.
-fn align(dataset: &Dataset, folds: &[Fold], trained: &[Trained], permutations: usize, seed: Seed) -> Result<Alignability> {
+fn align(
+    dataset: &Dataset,
+    folds: &[Fold],
+    trained: &[Trained],
+    permutations: usize,
+    seed: Seed,
+) -> Result<Alignability> {
     let (image, neural) = test_maps(dataset, &folds[0], &trained[0])?;
     let config = AlignabilityConfig { permutations, ..AlignabilityConfig::default() };
     Ok(alignability(&image, &neural, &config, seed)?)
 }
 
 /// Maps of the test images of a fold from its first model: of the images, and of the mean responses to them.
-pub(crate) fn test_maps(dataset: &Dataset, fold: &Fold, trained: &Trained) -> Result<(Array4<f32>, Array4<f32>)> {
+pub(crate) fn test_maps(
+    dataset: &Dataset,
+    fold: &Fold,
+    trained: &Trained,
+) -> Result<(Array4<f32>, Array4<f32>)> {
     let views = fold.views(dataset)?;
     let towers = &trained.members[0];
     let images = fold.select(views.test.images());

@@ -110,10 +110,11 @@ fn recording(m: &Material<'_>) -> page::RecordingSummary {
         gray_screens: r.gray_screens,
         signal_variance: r.signal_variance,
         split_half_r: r.split_half_r,
-        self_retrieval: r
-            .self_retrieval
-            .as_ref()
-            .map(|s| page::SelfRetrieval { pool: s.pool, top1: s.top1, top5: s.top5 }),
+        self_retrieval: r.self_retrieval.as_ref().map(|s| page::SelfRetrieval {
+            pool: s.pool,
+            top1: s.top1,
+            top5: s.top5,
+        }),
         reliability: r.reliability.clone(),
     }
 }
@@ -207,7 +208,12 @@ fn points(m: &Material<'_>, pools: &[Pool]) -> Result<Vec<page::PoolPoint>> {
                 sum / items.iter().map(|&i| images[i].1).sum::<f64>()
             };
             let interval = bootstrap.interval(&Resampling::items(images.len()), mean, seed)?;
-            Ok(page::PoolPoint { pool, top_k: interval.estimate, ci_low: interval.low, ci_high: interval.high })
+            Ok(page::PoolPoint {
+                pool,
+                top_k: interval.estimate,
+                ci_low: interval.low,
+                ci_high: interval.high,
+            })
         })
         .collect()
 }
@@ -223,10 +229,8 @@ fn sizes(pool: usize) -> Vec<usize> {
 fn picture(m: &Material<'_>, image: usize) -> Result<Picture> {
     let window = m.folds[0].window.window;
     let pixels = m.dataset.images.pixels.index_axis(Axis(0), image);
-    let part = pixels.slice(ndarray::s![
-        window.top..window.top + window.height,
-        window.left..window.left + window.width
-    ]);
+    let part = pixels
+        .slice(ndarray::s![window.top..window.top + window.height, window.left..window.left + window.width]);
     Ok(Picture::new(window.height, window.width, part.iter().copied().collect())?)
 }
 
@@ -293,7 +297,8 @@ fn maps(m: &Material<'_>) -> Result<Part<Vec<page::MapExamples>>> {
             })
         })
         .collect::<Result<Vec<_>>>()?;
-    let rule = "test images at equal steps through their numbers; neural maps of the mean response".to_owned();
+    let rule =
+        "test images at equal steps through their numbers; neural maps of the mean response".to_owned();
     Ok(vec![page::MapExamples { level: dina_model::LEVEL.into(), rule, images: examples }].into())
 }
 
@@ -509,8 +514,11 @@ fn provenance(m: &Material<'_>) -> page::Provenance {
             split: r.hashes.split,
             configuration: r.hashes.configuration,
         },
-        stages: m.stages.iter().map(|(name, seconds)| page::Stage { name: name.clone(), seconds: *seconds }).collect(),
+        stages: m
+            .stages
+            .iter()
+            .map(|(name, seconds)| page::Stage { name: name.clone(), seconds: *seconds })
+            .collect(),
         peak_memory_bytes: r.peak_memory_bytes,
     }
 }
-

@@ -73,7 +73,8 @@ impl Results {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).map_err(|e| Error::Job(format!("{}: {e}", path.display())))?;
+        let text =
+            serde_json::to_string_pretty(self).map_err(|e| Error::Job(format!("{}: {e}", path.display())))?;
         Ok(write_atomic(path, |writer| writeln!(writer, "{text}"))?)
     }
 }

@@ -103,7 +103,12 @@ impl Towers {
     ///
     /// # Errors
     /// When the configuration is refused.
-    pub fn new(config: ModelConfig, seed: Seed, device: &Device, start: Option<WarmStartData<'_>>) -> Result<Self> {
+    pub fn new(
+        config: ModelConfig,
+        seed: Seed,
+        device: &Device,
+        start: Option<WarmStartData<'_>>,
+    ) -> Result<Self> {
         let image = ImageTower::new(config.image.clone(), seed, device)?;
         let level = image
             .levels()
@@ -216,10 +221,9 @@ impl Towers {
         for parameter in self.model().parameters() {
             file.tensors.insert(parameter.name, parameter.var.as_tensor().clone());
         }
-        for (name, text) in [
-            ("config", serde_json::to_string(&self.config)),
-            ("record", serde_json::to_string(record)),
-        ] {
+        for (name, text) in
+            [("config", serde_json::to_string(&self.config)), ("record", serde_json::to_string(record))]
+        {
             let text = text.map_err(|e| Error::Job(format!("{name} of {}: {e}", path.display())))?;
             file.metadata.insert(name.into(), text);
         }

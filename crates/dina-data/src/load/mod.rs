@@ -44,12 +44,7 @@ impl Workspace {
 }
 
 /// A variable error about a file.
-fn wrong(
-    path: &Path,
-    variable: &str,
-    problem: impl Into<String>,
-    remedy: impl Into<String>,
-) -> Error {
+fn wrong(path: &Path, variable: &str, problem: impl Into<String>, remedy: impl Into<String>) -> Error {
     Error::variable(path.display().to_string(), variable, problem, remedy)
 }
 
@@ -74,12 +69,7 @@ fn value_matrix(path: &Path, variable: &str, value: Value, layout: &str) -> Resu
         Value::Numeric { values, .. } => matrix(path, variable, values.into_f32(), layout),
         other => {
             let problem = format!("is {}, expected {layout} numbers", other.class().name());
-            Err(wrong(
-                path,
-                variable,
-                problem,
-                "save it as single or double",
-            ))
+            Err(wrong(path, variable, problem, "save it as single or double"))
         }
     }
 }

@@ -49,10 +49,7 @@ pub fn load_recording(path: impl AsRef<Path>) -> Result<Recording> {
 impl RecordingFile {
     /// A recording in this file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            images: None,
-        }
+        Self { path: path.into(), images: None }
     }
 
     /// Sets the number of images in the stimulus set, such as [`Images::len`](crate::Images::len).
@@ -83,14 +80,7 @@ impl RecordingFile {
 
     fn load_mat(&self) -> Result<Recording> {
         let path = &self.path;
-        let parts = [
-            "stim.resp",
-            "stim.istim",
-            "stim.spont",
-            "med",
-            "stat.redcell",
-            "stat.redprob",
-        ];
+        let parts = ["stim.resp", "stim.istim", "stim.spont", "med", "stat.redcell", "stat.redprob"];
         let selection = Selection::only(parts).single(["stim.resp", "stim.spont", "med"]);
         let mut workspace = Workspace::read(path, &selection)?;
         let mut stim = match workspace.expect("stim")? {
@@ -108,12 +98,7 @@ impl RecordingFile {
         let layout = "presentations x neurons";
         let responses = value_matrix(path, "stim.resp", self.field(&mut stim, "resp")?, layout)?;
         let ids = self.field(&mut stim, "istim")?.to_f64().ok_or_else(|| {
-            wrong(
-                path,
-                "stim.istim",
-                "holds no numbers",
-                "give one stimulus id per presentation",
-            )
+            wrong(path, "stim.istim", "holds no numbers", "give one stimulus id per presentation")
         })?;
         let (stimulus, images) = self.counted_from_one("stim.istim", &ids)?;
         let mut recording = Recording::new(self.origin(), responses, stimulus, images)?;
@@ -148,16 +133,8 @@ impl RecordingFile {
     /// Ids that count from 1, the gray screen after the last image.
     fn counted_from_one(&self, variable: &str, ids: &[f64]) -> Result<(Vec<Option<u32>>, usize)> {
         let remedy = "ids are whole numbers from 1 on, the gray screen comes after the last image";
-        if let Some(id) = ids
-            .iter()
-            .find(|id| id.fract() != 0.0 || !(1.0..=MOST_IDS).contains(*id))
-        {
-            return Err(wrong(
-                &self.path,
-                variable,
-                format!("holds the id {id}"),
-                remedy,
-            ));
+        if let Some(id) = ids.iter().find(|id| id.fract() != 0.0 || !(1.0..=MOST_IDS).contains(*id)) {
+            return Err(wrong(&self.path, variable, format!("holds the id {id}"), remedy));
         }
         let largest = ids.iter().fold(0.0, |a: f64, &b| a.max(b)) as usize;
         let images = self.images.unwrap_or(largest.saturating_sub(1));
@@ -173,12 +150,7 @@ impl RecordingFile {
             ));
         }
         if images == 0 {
-            return Err(wrong(
-                &self.path,
-                variable,
-                "shows no image, only the gray screen",
-                remedy,
-            ));
+            return Err(wrong(&self.path, variable, "shows no image, only the gray screen", remedy));
         }
         let stimulus = ids.iter().map(|&id| {
             let id = id as usize - 1;
@@ -214,12 +186,7 @@ impl RecordingFile {
     fn load_npz(&self) -> Result<Recording> {
         let file = NpzFile::open(&self.path)?;
         let responses = file.read_single("responses")?;
-        let responses: Array2<f32> = matrix(
-            &self.path,
-            "responses",
-            responses,
-            "presentations x neurons",
-        )?;
+        let responses: Array2<f32> = matrix(&self.path, "responses", responses, "presentations x neurons")?;
         let ids = match file.read("stimulus_ids")? {
             NpyArray::Numeric(ids) => ids.to_f64(),
             other => {
@@ -246,12 +213,7 @@ impl RecordingFile {
         let remedy = "ids are whole numbers from 0 on, -1 is the gray screen";
         let usable = |id: &f64| id.fract() == 0.0 && (-1.0..MOST_IDS).contains(id);
         if let Some(id) = ids.iter().find(|id| !usable(id)) {
-            return Err(wrong(
-                &self.path,
-                variable,
-                format!("holds the id {id}"),
-                remedy,
-            ));
+            return Err(wrong(&self.path, variable, format!("holds the id {id}"), remedy));
         }
         let shown = ids.iter().fold(-1.0, |a: f64, &b| a.max(b)) + 1.0;
         let images = images.unwrap_or(shown as usize);
@@ -259,20 +221,12 @@ impl RecordingFile {
             return Err(wrong(
                 &self.path,
                 variable,
-                format!(
-                    "holds the id {}, but there are {images} images",
-                    shown - 1.0
-                ),
+                format!("holds the id {}, but there are {images} images", shown - 1.0),
                 "give the images that were shown in this recording, and ids from 0 on",
             ));
         }
         if images == 0 {
-            return Err(wrong(
-                &self.path,
-                variable,
-                "shows no image, only the gray screen",
-                remedy,
-            ));
+            return Err(wrong(&self.path, variable, "shows no image, only the gray screen", remedy));
         }
         let stimulus = ids.iter().map(|&id| (id >= 0.0).then_some(id as u32));
         Ok((stimulus.collect(), images))

@@ -29,11 +29,7 @@ pub struct Session {
 /// # Errors
 /// [`Error::Variable`](crate::Error::Variable) where `session.pixels` has another number of
 /// neurons; [`Error::Core`](crate::Error::Core) where the file cannot be written.
-pub fn write_recording_mat(
-    path: impl AsRef<Path>,
-    recording: &Recording,
-    session: &Session,
-) -> Result<()> {
+pub fn write_recording_mat(path: impl AsRef<Path>, recording: &Recording, session: &Session) -> Result<()> {
     let path = path.as_ref();
     let neurons = recording.neurons();
     let pixels = session.pixels.as_slice();
@@ -46,11 +42,8 @@ pub fn write_recording_mat(
         ));
     }
     let gray = recording.images();
-    let ids: Array1<f64> = recording
-        .stimulus()
-        .iter()
-        .map(|id| id.map_or(gray, |id| id as usize) as f64 + 1.0)
-        .collect();
+    let ids: Array1<f64> =
+        recording.stimulus().iter().map(|id| id.map_or(gray, |id| id as usize) as f64 + 1.0).collect();
     let ids = ids.into_dyn();
     let mut stim = vec![
         ("resp", Item::from(recording.responses().view().into_dyn())),
@@ -121,12 +114,7 @@ pub fn write_images_mat(path: impl AsRef<Path>, images: &Images) -> Result<()> {
 pub fn write_categories_mat(path: impl AsRef<Path>, categories: &Categories) -> Result<()> {
     let path = path.as_ref();
     let count = categories.names.len();
-    if let Some(category) = categories
-        .of
-        .iter()
-        .flatten()
-        .find(|&&c| c as usize >= count)
-    {
+    if let Some(category) = categories.of.iter().flatten().find(|&&c| c as usize >= count) {
         return Err(wrong(
             path,
             "class_assignment",
@@ -134,25 +122,11 @@ pub fn write_categories_mat(path: impl AsRef<Path>, categories: &Categories) -> 
             "give one name per category",
         ));
     }
-    let assignment: Array1<f64> = categories
-        .of
-        .iter()
-        .map(|category| category.map_or(0.0, |c| f64::from(c) + 1.0))
-        .collect();
+    let assignment: Array1<f64> =
+        categories.of.iter().map(|category| category.map_or(0.0, |c| f64::from(c) + 1.0)).collect();
     let assignment = assignment.insert_axis(ndarray::Axis(0)).into_dyn();
-    let names: Vec<Item<'_>> = std::iter::once(UNKNOWN)
-        .chain(categories.names.iter().map(String::as_str))
-        .map(Item::Text)
-        .collect();
-    let names = Item::Cell {
-        shape: vec![1, names.len()],
-        values: names,
-    };
-    write_mat(
-        path,
-        &[
-            ("class_assignment", Item::from(assignment.view())),
-            ("class_names", names),
-        ],
-    )
+    let names: Vec<Item<'_>> =
+        std::iter::once(UNKNOWN).chain(categories.names.iter().map(String::as_str)).map(Item::Text).collect();
+    let names = Item::Cell { shape: vec![1, names.len()], values: names };
+    write_mat(path, &[("class_assignment", Item::from(assignment.view())), ("class_names", names)])
 }

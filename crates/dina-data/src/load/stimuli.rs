@@ -64,11 +64,7 @@ pub fn load_images(path: impl AsRef<Path>) -> Result<Images> {
         None => Err(wrong(
             path,
             variable,
-            format!(
-                "has {} values on {} axes, expected {layout}",
-                shown(&shape),
-                shape.len()
-            ),
+            format!("has {} values on {} axes, expected {layout}", shown(&shape), shape.len()),
             "give the image file of the recording",
         )),
     }
@@ -98,29 +94,15 @@ pub fn load_categories(path: impl AsRef<Path>, images: usize) -> Result<Categori
     let assignment = workspace.expect("class_assignment")?;
     let names = workspace.expect("class_names")?;
     let names = match &names {
-        Value::Cell(cells) => cells
-            .t()
-            .iter()
-            .map(Value::text)
-            .collect::<Option<Vec<_>>>(),
+        Value::Cell(cells) => cells.t().iter().map(Value::text).collect::<Option<Vec<_>>>(),
         _ => None,
     };
     let names = names.ok_or_else(|| {
-        wrong(
-            path,
-            "class_names",
-            "is not a cell array of text",
-            "give one name per category",
-        )
+        wrong(path, "class_names", "is not a cell array of text", "give one name per category")
     })?;
-    let assignment = assignment.to_f64().ok_or_else(|| {
-        wrong(
-            path,
-            "class_assignment",
-            "holds no numbers",
-            "give one category per image",
-        )
-    })?;
+    let assignment = assignment
+        .to_f64()
+        .ok_or_else(|| wrong(path, "class_assignment", "holds no numbers", "give one category per image"))?;
     if assignment.len() != images {
         return Err(wrong(
             path,
@@ -141,17 +123,12 @@ pub fn load_categories(path: impl AsRef<Path>, images: usize) -> Result<Categori
         })
         .collect();
     let of = assignment.iter().map(|&number| {
-        let named = category
-            .get(number as usize)
-            .filter(|_| number >= 0.0 && number.fract() == 0.0);
+        let named = category.get(number as usize).filter(|_| number >= 0.0 && number.fract() == 0.0);
         named.copied().ok_or_else(|| {
             wrong(
                 path,
                 "class_assignment",
-                format!(
-                    "holds category {number}, but there are {} names from 0 on",
-                    category.len()
-                ),
+                format!("holds category {number}, but there are {} names from 0 on", category.len()),
                 "give one name per category in `class_names`",
             )
         })

@@ -125,14 +125,10 @@ impl MatFile {
     fn open_v5(path: &Path) -> Result<Self> {
         let at = |offset| move |broken| error(path, None, offset, Packing::Stored, broken);
         let length = file_length(path)?;
-        let whole = |offset| Extent {
-            offset,
-            length: length.saturating_sub(offset),
-            packing: Packing::Stored,
-        };
-        let head: [u8; HEADER as usize] = whole(0)
-            .with_source(path, |source| source.array())
-            .map_err(at(0))?;
+        let whole =
+            |offset| Extent { offset, length: length.saturating_sub(offset), packing: Packing::Stored };
+        let head: [u8; HEADER as usize] =
+            whole(0).with_source(path, |source| source.array()).map_err(at(0))?;
         let order = match &head[126..128] {
             b"IM" => ByteOrder::Little,
             _ => ByteOrder::Big,
@@ -156,19 +152,13 @@ impl MatFile {
                 file.subsystem = Some(extent);
             } else {
                 let variable = file
-                    .with_element(extent, &Selection::all(), |parser, end| {
-                        parser.variable(end)
-                    })
+                    .with_element(extent, &Selection::all(), |parser, end| parser.variable(end))
                     .map_err(|broken| error(path, None, offset, extent.packing, broken))?;
                 // Other writers leave the subsystem's position out, but not a name in.
                 if variable.name.is_empty() {
                     file.subsystem = Some(extent);
                 } else {
-                    file.entries.push(Entry {
-                        variable,
-                        extent,
-                        v4: None,
-                    });
+                    file.entries.push(Entry { variable, extent, v4: None });
                 }
             }
             offset = next;
@@ -182,33 +172,16 @@ impl MatFile {
         let mut order = ByteOrder::Little;
         let mut offset = 0;
         while offset < length {
-            let rest = Extent {
-                offset,
-                length: length - offset,
-                packing: Packing::Stored,
-            };
+            let rest = Extent { offset, length: length - offset, packing: Packing::Stored };
             let (variable, header) = rest
                 .with_source(path, |source| v4::header(source, rest.length))
                 .map_err(|broken| error(path, None, offset, Packing::Stored, broken))?;
             order = header.order;
-            let extent = Extent {
-                length: header.end,
-                ..rest
-            };
+            let extent = Extent { length: header.end, ..rest };
             offset += header.end;
-            entries.push(Entry {
-                variable,
-                extent,
-                v4: Some(header),
-            });
+            entries.push(Entry { variable, extent, v4: Some(header) });
         }
-        Ok(Self {
-            path: path.to_path_buf(),
-            version: Version::V4,
-            order,
-            entries,
-            subsystem: None,
-        })
+        Ok(Self { path: path.to_path_buf(), version: Version::V4, order, entries, subsystem: None })
     }
 
     /// The file.
@@ -242,14 +215,7 @@ impl MatFile {
             self.path.display().to_string(),
             name,
             "is not in this file",
-            format!(
-                "it holds {}",
-                if names.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    names.join(", ")
-                }
-            ),
+            format!("it holds {}", if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }),
         )
     }
 
@@ -263,12 +229,7 @@ impl MatFile {
         self.entries
             .par_iter()
             .filter(|entry| selection.wants(&entry.variable.name))
-            .map(|entry| {
-                Ok((
-                    entry.variable.name.clone(),
-                    self.read_entry(entry, selection)?,
-                ))
-            })
+            .map(|entry| Ok((entry.variable.name.clone(), self.read_entry(entry, selection)?)))
             .collect()
     }
 
@@ -286,9 +247,9 @@ impl MatFile {
         // Where in the variable it broke, which is more than its name.
         let mut path = name.clone();
         let read = match (self.version, &entry.v4) {
-            (Version::V4, Some(header)) => entry.extent.with_source(&self.path, |source| {
-                v4::value(source, header, &entry.variable, selection)
-            }),
+            (Version::V4, Some(header)) => entry
+                .extent
+                .with_source(&self.path, |source| v4::value(source, header, &entry.variable, selection)),
             _ => self.with_element(entry.extent, selection, |parser, end| {
                 let value = parser.value(end);
                 path.clone_from(&parser.path);
@@ -302,13 +263,7 @@ impl MatFile {
             }),
         };
         read.map_err(|broken| {
-            error(
-                &self.path,
-                Some(&path),
-                entry.extent.offset,
-                entry.extent.packing,
-                broken,
-            )
+            error(&self.path, Some(&path), entry.extent.offset, entry.extent.packing, broken)
         })
     }
 
@@ -337,13 +292,8 @@ impl MatFile {
         let Some(extent) = self.subsystem else {
             return Ok(None);
         };
-        let bytes =
-            self.with_element(extent, &Selection::all(), |parser, end| parser.value(end))?;
-        let Value::Numeric {
-            values: Numeric::UInt8(bytes),
-            ..
-        } = bytes
-        else {
+        let bytes = self.with_element(extent, &Selection::all(), |parser, end| parser.value(end))?;
+        let Value::Numeric { values: Numeric::UInt8(bytes), .. } = bytes else {
             return Ok(None);
         };
         let bytes: Vec<u8> = bytes.iter().copied().collect();
@@ -362,10 +312,7 @@ fn file_length(path: &Path) -> Result<u64> {
     File::open(path)
         .and_then(|file| file.metadata())
         .map(|metadata| metadata.len())
-        .map_err(|source| Error::Io {
-            path: path.to_path_buf(),
-            source,
-        })
+        .map_err(|source| Error::Io { path: path.to_path_buf(), source })
 }
 
 /// The extent of the element at the start of `source`, and where in the file the next one starts.
@@ -375,50 +322,24 @@ fn top_level(source: &mut Source<'_>, order: ByteOrder, offset: u64) -> Outcome<
     let mut parser = v5::Parser::new(source, order, &everything);
     let tag = parser.tag(end)?;
     match tag.kind {
-        v5::MI_COMPRESSED => Ok((
-            Extent {
-                offset: offset + 8,
-                length: tag.size,
-                packing: Packing::Zlib,
-            },
-            offset + tag.next,
-        )),
-        v5::MI_MATRIX if tag.size > 0 => Ok((
-            Extent {
-                offset,
-                length: tag.next,
-                packing: Packing::Stored,
-            },
-            offset + tag.next,
-        )),
+        v5::MI_COMPRESSED => {
+            Ok((Extent { offset: offset + 8, length: tag.size, packing: Packing::Zlib }, offset + tag.next))
+        }
+        v5::MI_MATRIX if tag.size > 0 => {
+            Ok((Extent { offset, length: tag.next, packing: Packing::Stored }, offset + tag.next))
+        }
         kind => Err(Broken::Bytes {
             at: 0,
-            what: format!(
-                "a variable expected, found an element of type {kind} and {} bytes",
-                tag.size
-            ),
+            what: format!("a variable expected, found an element of type {kind} and {} bytes", tag.size),
         }),
     }
 }
 
 /// Adds what the parser does not know: the file, the variable and where it lies.
-fn error(
-    path: &Path,
-    variable: Option<&str>,
-    offset: u64,
-    packing: Packing,
-    broken: Broken,
-) -> Error {
+fn error(path: &Path, variable: Option<&str>, offset: u64, packing: Packing, broken: Broken) -> Error {
     match broken {
-        Broken::Io(source) => Error::Io {
-            path: path.to_path_buf(),
-            source,
-        },
-        Broken::Unsupported { what, remedy } => Error::Unsupported {
-            path: path.to_path_buf(),
-            what,
-            remedy,
-        },
+        Broken::Io(source) => Error::Io { path: path.to_path_buf(), source },
+        Broken::Unsupported { what, remedy } => Error::Unsupported { path: path.to_path_buf(), what, remedy },
         Broken::Bytes { at, what } => {
             let variable = variable.map_or(String::new(), |name| format!("variable `{name}`, "));
             let place = match packing {
@@ -427,9 +348,7 @@ fn error(
             };
             Error::Malformed {
                 path: path.to_path_buf(),
-                what: format!(
-                    "{variable}{place}: {what}; the file is damaged or incomplete, get it again"
-                ),
+                what: format!("{variable}{place}: {what}; the file is damaged or incomplete, get it again"),
             }
         }
     }

@@ -20,11 +20,7 @@ const ENTRY: usize = 24;
 /// A reference is: magic, number of axes, the axes, one object number per element, the class.
 pub(super) fn dimensions(reference: &[u32]) -> Option<Vec<usize>> {
     let (&[magic, axes], rest) = reference.split_first_chunk()?;
-    let shape: Vec<usize> = rest
-        .get(..axes as usize)?
-        .iter()
-        .map(|&n| n as usize)
-        .collect();
+    let shape: Vec<usize> = rest.get(..axes as usize)?.iter().map(|&n| n as usize).collect();
     let objects = rest.len().checked_sub(axes as usize + 1)?;
     (magic == MAGIC && axes >= 2 && elements(&shape) == Some(objects)).then_some(shape)
 }
@@ -37,9 +33,9 @@ pub(super) fn check(source: &Source<'_>, references: &[Vec<u32>], objects: usize
             continue;
         };
         if let Some(wrong) = numbers.iter().find(|&&n| n == 0 || n as usize > objects) {
-            return Err(source.broken(format!(
-                "it refers to object {wrong}, but the file holds {objects} objects"
-            )));
+            return Err(
+                source.broken(format!("it refers to object {wrong}, but the file holds {objects} objects"))
+            );
         }
     }
     Ok(())
@@ -54,11 +50,7 @@ pub(super) fn objects(store: &Value) -> Option<usize> {
     let Value::Cell(cells) = store else {
         return None;
     };
-    let Some(Value::Numeric {
-        values: Numeric::UInt8(bytes),
-        ..
-    }) = cells.first()
-    else {
+    let Some(Value::Numeric { values: Numeric::UInt8(bytes), .. }) = cells.first() else {
         return None;
     };
     let word = |at: usize| -> Option<usize> {

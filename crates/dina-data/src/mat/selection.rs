@@ -22,10 +22,7 @@ impl Selection {
 
     /// These paths and what lies below them. A path that the file does not have reads nothing.
     pub fn only<P: Into<String>>(paths: impl IntoIterator<Item = P>) -> Self {
-        Self {
-            only: Some(paths.into_iter().map(Into::into).collect()),
-            single: Vec::new(),
-        }
+        Self { only: Some(paths.into_iter().map(Into::into).collect()), single: Vec::new() }
     }
 
     /// Real numbers at exactly these paths become `f32` while they are read; matrices come in
@@ -39,14 +36,11 @@ impl Selection {
     /// Whether anything at or below the path is wanted, or the path lies below a wanted one.
     pub(super) fn wants(&self, path: &str) -> bool {
         let below = |inner: &str, outer: &str| {
-            inner
-                .strip_prefix(outer)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        self.only.as_ref().is_none_or(|only| {
-            only.iter()
-                .any(|wanted| below(path, wanted) || below(wanted, path))
-        })
+        self.only
+            .as_ref()
+            .is_none_or(|only| only.iter().any(|wanted| below(path, wanted) || below(wanted, path)))
     }
 
     pub(super) fn is_single(&self, path: &str) -> bool {
@@ -61,13 +55,7 @@ mod tests {
     #[test]
     fn paths_select_themselves_their_parents_and_their_children() {
         let selection = Selection::only(["stim", "stat.redcell"]);
-        for path in [
-            "stim",
-            "stim.resp",
-            "stat",
-            "stat.redcell",
-            "stat.redcell.x",
-        ] {
+        for path in ["stim", "stim.resp", "stat", "stat.redcell", "stat.redcell.x"] {
             assert!(selection.wants(path), "{path}");
         }
         for path in ["sti", "stimulus", "stat.npix", "stat.redcells", "db"] {

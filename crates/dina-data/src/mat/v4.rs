@@ -35,10 +35,8 @@ fn digits(word: u32) -> Option<[u32; 4]> {
 
 /// The type word in the byte order in which it makes sense.
 fn type_word(bytes: [u8; 4]) -> Option<(ByteOrder, [u32; 4])> {
-    let orders = [
-        (ByteOrder::Little, u32::from_le_bytes(bytes)),
-        (ByteOrder::Big, u32::from_be_bytes(bytes)),
-    ];
+    let orders =
+        [(ByteOrder::Little, u32::from_le_bytes(bytes)), (ByteOrder::Big, u32::from_be_bytes(bytes))];
     orders.into_iter().find_map(|(order, word)| {
         let digits = digits(word)?;
         let [machine, reserved, precision, kind] = digits;
@@ -95,9 +93,9 @@ pub(super) fn header(source: &mut Source<'_>, left: u64) -> Outcome<(Variable, H
         return Err(source.broken("the header is too short"));
     };
     if complex > 1 || u64::from(length) > left.saturating_sub(HEADER) {
-        return Err(source.broken(format!(
-            "the header declares a name of {length} bytes and complexity {complex}"
-        )));
+        return Err(
+            source.broken(format!("the header declares a name of {length} bytes and complexity {complex}"))
+        );
     }
     let name = source.bytes(length as usize)?;
     let name = name.split(|&b| b == 0).next().unwrap_or_default();
@@ -120,28 +118,15 @@ pub(super) fn header(source: &mut Source<'_>, left: u64) -> Outcome<(Variable, H
                 left - data
             ))
         })?;
-    let mut header = Header {
-        order,
-        stored,
-        kind,
-        rows,
-        columns,
-        complex: complex == 1,
-        data,
-        end: data + bytes,
-    };
+    let mut header =
+        Header { order, stored, kind, rows, columns, complex: complex == 1, data, end: data + bytes };
     let (class, shape) = match kind {
         Kind::Full => (Class::Double, vec![rows, columns]),
         Kind::Text => (Class::Char, vec![rows, columns]),
         Kind::Sparse => (Class::Sparse, header.sparse_shape(source)?.to_vec()),
     };
     header.complex |= kind == Kind::Sparse && columns == 4;
-    let variable = Variable {
-        name,
-        class,
-        shape,
-        complex: header.complex,
-    };
+    let variable = Variable { name, class, shape, complex: header.complex };
     Ok((variable, header))
 }
 
@@ -193,23 +178,14 @@ pub(super) fn value(
             if !header.complex {
                 return Ok(Value::Numeric { class, values });
             }
-            Ok(Value::Complex(Box::new(Complex {
-                class,
-                real: values,
-                imaginary: array(Target::AsStored)?,
-            })))
+            Ok(Value::Complex(Box::new(Complex { class, real: values, imaginary: array(Target::AsStored)? })))
         }
         Kind::Text => {
             let codes = array(Target::AsStored)?.to_f64();
-            let units: Option<Vec<u16>> = codes
-                .into_iter()
-                .map(|code| index(code).and_then(|code| u16::try_from(code).ok()))
-                .collect();
+            let units: Option<Vec<u16>> =
+                codes.into_iter().map(|code| index(code).and_then(|code| u16::try_from(code).ok())).collect();
             let units = units.ok_or_else(|| source.broken("text holds numbers beyond 65535"))?;
-            Ok(Value::Char(Text {
-                shape: shape.to_vec(),
-                units,
-            }))
+            Ok(Value::Char(Text { shape: shape.to_vec(), units }))
         }
         Kind::Sparse => sparse(source, header, &variable.shape),
     }
@@ -235,14 +211,9 @@ fn sparse(source: &mut Source<'_>, header: &Header, shape: &[usize]) -> Outcome<
     let mut entries = Vec::with_capacity(header.rows);
     for (line, (&row, &column)) in table[0].iter().zip(&table[1]).enumerate() {
         let at = |value: f64, extent: usize| {
-            index(value)
-                .filter(|&n| n >= 1 && n as usize <= extent)
-                .map(|n| n - 1)
-                .ok_or_else(|| {
-                    source.broken(format!(
-                        "line {line} of a sparse matrix lies outside {rows} x {columns}"
-                    ))
-                })
+            index(value).filter(|&n| n >= 1 && n as usize <= extent).map(|n| n - 1).ok_or_else(|| {
+                source.broken(format!("line {line} of a sparse matrix lies outside {rows} x {columns}"))
+            })
         };
         entries.push((at(column, columns)?, at(row, rows)?, line));
     }
@@ -255,10 +226,7 @@ fn sparse(source: &mut Source<'_>, header: &Header, shape: &[usize]) -> Outcome<
         starts[column + 1] += starts[column];
     }
     let pick = |axis: usize| -> Numeric {
-        let values: Vec<f64> = entries
-            .iter()
-            .map(|&(.., line)| table[axis][line])
-            .collect();
+        let values: Vec<f64> = entries.iter().map(|&(.., line)| table[axis][line]).collect();
         ndarray::Array1::from_vec(values).into_dyn().into()
     };
     Ok(Value::Sparse(Box::new(Sparse {

@@ -74,10 +74,7 @@ const CLASSES: [Class; 17] = [
 
 /// The number of a class in the array flags.
 pub(super) fn class_number(class: Class) -> u32 {
-    CLASSES
-        .iter()
-        .position(|&c| c == class)
-        .map_or(0, |at| at as u32 + 1)
+    CLASSES.iter().position(|&c| c == class).map_or(0, |at| at as u32 + 1)
 }
 
 /// A tag: type and size of the data that follow.
@@ -151,19 +148,16 @@ impl<'s, 'r> Parser<'s, 'r> {
                 _ => size.next_multiple_of(8),
             };
             if start + 8 + size > end {
-                return Err(self.source.broken(format!(
-                    "an element declares {size} bytes where {} are left",
-                    end - start - 8
-                )));
+                return Err(self
+                    .source
+                    .broken(format!("an element declares {size} bytes where {} are left", end - start - 8)));
             }
             (word, size, (start + 8 + padded).min(end))
         } else {
             // A small data element: size and type share a word, the data are in the next.
             let size = u64::from(word >> 16);
             if size > 4 {
-                return Err(self
-                    .source
-                    .broken(format!("a small element declares {size} bytes")));
+                return Err(self.source.broken(format!("a small element declares {size} bytes")));
             }
             (word & 0xffff, size, start + 8)
         };
@@ -218,10 +212,9 @@ impl<'s, 'r> Parser<'s, 'r> {
     pub fn matrix(&mut self, end: u64) -> Outcome<Tag> {
         let tag = self.tag(end)?;
         if tag.kind != MI_MATRIX {
-            return Err(self.source.broken(format!(
-                "a variable expected, found an element of type {}",
-                tag.kind
-            )));
+            return Err(self
+                .source
+                .broken(format!("a variable expected, found an element of type {}", tag.kind)));
         }
         Ok(tag)
     }
@@ -235,10 +228,7 @@ impl<'s, 'r> Parser<'s, 'r> {
             .checked_sub(1)
             .and_then(|n| CLASSES.get(n as usize))
             .copied()
-            .ok_or_else(|| {
-                self.source
-                    .broken(format!("array class {} is unknown", flags & 0xff))
-            })?;
+            .ok_or_else(|| self.source.broken(format!("array class {} is unknown", flags & 0xff)))?;
         let (shape, name) = if class == Class::Opaque {
             // Objects have no dimensions of their own.
             (vec![1, 1], self.name(end, "a variable name")?)
@@ -258,9 +248,7 @@ impl<'s, 'r> Parser<'s, 'r> {
 
     fn shape(&self, axes: &[u32]) -> Outcome<Vec<usize>> {
         if axes.is_empty() || axes.iter().any(|&n| n > i32::MAX as u32) {
-            return Err(self
-                .source
-                .broken(format!("dimensions {axes:?} are impossible")));
+            return Err(self.source.broken(format!("dimensions {axes:?} are impossible")));
         }
         let mut shape: Vec<usize> = axes.iter().map(|&n| n as usize).collect();
         if shape.len() == 1 {
@@ -268,9 +256,7 @@ impl<'s, 'r> Parser<'s, 'r> {
         }
         match elements(&shape) {
             Some(_) => Ok(shape),
-            None => Err(self
-                .source
-                .broken(format!("dimensions {axes:?} are impossible"))),
+            None => Err(self.source.broken(format!("dimensions {axes:?} are impossible"))),
         }
     }
 
@@ -280,11 +266,7 @@ impl<'s, 'r> Parser<'s, 'r> {
         let logical = header.logical && is_number(header.class);
         Ok(Variable {
             name: header.name,
-            class: if logical {
-                Class::Logical
-            } else {
-                header.class
-            },
+            class: if logical { Class::Logical } else { header.class },
             shape: header.shape,
             complex: header.complex,
         })
@@ -302,16 +284,11 @@ impl<'s, 'r> Parser<'s, 'r> {
         if self.source.at() == end {
             // An element without content: MATLAB's [].
             let empty = ArrayD::<f64>::zeros(IxDyn(&[0, 0]));
-            return Ok(Value::Numeric {
-                class: Class::Double,
-                values: empty.into(),
-            });
+            return Ok(Value::Numeric { class: Class::Double, values: empty.into() });
         }
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(self
-                .source
-                .broken(format!("values are nested more than {MAX_DEPTH} deep")));
+            return Err(self.source.broken(format!("values are nested more than {MAX_DEPTH} deep")));
         }
         let header = self.header(end)?;
         if self.path.is_empty() {
@@ -344,10 +321,9 @@ impl<'s, 'r> Parser<'s, 'r> {
     /// How many values the rest of an element can hold at most: a tag takes eight bytes.
     fn expect_values(&self, count: Option<usize>, end: u64) -> Outcome<usize> {
         let left = end - self.source.at();
-        count.filter(|&n| n as u64 <= left / 8).ok_or_else(|| {
-            self.source
-                .broken("more values are declared than can follow")
-        })
+        count
+            .filter(|&n| n as u64 <= left / 8)
+            .ok_or_else(|| self.source.broken("more values are declared than can follow"))
     }
 
     fn cells(&mut self, header: Header, end: u64) -> Outcome<Value> {
@@ -370,10 +346,9 @@ impl<'s, 'r> Parser<'s, 'r> {
         let width = width.first().map_or(0, |&n| n as usize);
         let names = self.bytes(end, "field names", end)?;
         if (width == 0 && !names.is_empty()) || (width > 0 && !names.len().is_multiple_of(width)) {
-            return Err(self.source.broken(format!(
-                "{} bytes of field names, each of {width} bytes",
-                names.len()
-            )));
+            return Err(self
+                .source
+                .broken(format!("{} bytes of field names, each of {width} bytes", names.len())));
         }
         let names = names
             .chunks_exact(width.max(1))
@@ -410,9 +385,7 @@ impl<'s, 'r> Parser<'s, 'r> {
         let fields = names.into_iter().zip(values).zip(wanted);
         Ok(Value::Struct(Struct {
             shape: header.shape,
-            fields: fields
-                .filter_map(|(field, wanted)| wanted.then_some(field))
-                .collect(),
+            fields: fields.filter_map(|(field, wanted)| wanted.then_some(field)).collect(),
             class_name,
         }))
     }
@@ -431,19 +404,15 @@ impl<'s, 'r> Parser<'s, 'r> {
     fn array(&mut self, shape: &[usize], target: Target, end: u64) -> Outcome<Numeric> {
         let (tag, stored) = self.number_tag(end)?;
         self.expect_bytes(shape, stored, tag.size)?;
-        let array =
-            self.source
-                .numeric(stored, self.order, shape, MemoryOrder::ColumnMajor, target)?;
+        let array = self.source.numeric(stored, self.order, shape, MemoryOrder::ColumnMajor, target)?;
         self.source.skip_to(tag.next)?;
         Ok(array)
     }
 
     fn number_tag(&mut self, end: u64) -> Outcome<(Tag, DType)> {
         let tag = self.tag(end)?;
-        let stored = number(tag.kind).ok_or_else(|| {
-            self.source
-                .broken(format!("numbers expected, found type {}", tag.kind))
-        })?;
+        let stored = number(tag.kind)
+            .ok_or_else(|| self.source.broken(format!("numbers expected, found type {}", tag.kind)))?;
         Ok((tag, stored))
     }
 
@@ -452,10 +421,9 @@ impl<'s, 'r> Parser<'s, 'r> {
         if bytes.is_some_and(|bytes| bytes as u64 == size) {
             return Ok(());
         }
-        Err(self.source.broken(format!(
-            "{size} bytes of {} do not make an array of shape {shape:?}",
-            stored.name()
-        )))
+        Err(self
+            .source
+            .broken(format!("{size} bytes of {} do not make an array of shape {shape:?}", stored.name())))
     }
 
     fn numbers(&mut self, header: Header, end: u64) -> Outcome<Value> {
@@ -481,11 +449,7 @@ impl<'s, 'r> Parser<'s, 'r> {
             return Ok(Value::Numeric { class, values });
         }
         let imaginary = self.array(&shape, Target::AsStored, end)?;
-        Ok(Value::Complex(Box::new(Complex {
-            class,
-            real: values,
-            imaginary,
-        })))
+        Ok(Value::Complex(Box::new(Complex { class, real: values, imaginary })))
     }
 
     fn text(&mut self, header: Header, end: u64) -> Outcome<Text> {
@@ -513,15 +477,10 @@ impl<'s, 'r> Parser<'s, 'r> {
                 units
             }
             kind => {
-                let stored = if kind == MI_UTF16 {
-                    Some(DType::UInt16)
-                } else {
-                    number(kind)
-                };
-                let stored = stored.filter(|t| t.size() <= 2).ok_or_else(|| {
-                    self.source
-                        .broken(format!("text expected, found type {kind}"))
-                })?;
+                let stored = if kind == MI_UTF16 { Some(DType::UInt16) } else { number(kind) };
+                let stored = stored
+                    .filter(|t| t.size() <= 2)
+                    .ok_or_else(|| self.source.broken(format!("text expected, found type {kind}")))?;
                 let bytes = self.source.bytes(tag.size as usize)?;
                 let mut units = Vec::with_capacity(bytes.len() / stored.size());
                 match stored.size() {
@@ -564,16 +523,12 @@ impl<'s, 'r> Parser<'s, 'r> {
             || !stored
             || row_of.iter().any(|&row| row as usize >= rows)
         {
-            return Err(self.source.broken(format!(
-                "the indices are not those of a sparse {rows} x {columns} matrix"
-            )));
+            return Err(self
+                .source
+                .broken(format!("the indices are not those of a sparse {rows} x {columns} matrix")));
         }
         let values = self.stored_values(last, header.logical, end)?;
-        let imaginary = if header.complex {
-            Some(self.stored_values(last, false, end)?)
-        } else {
-            None
-        };
+        let imaginary = if header.complex { Some(self.stored_values(last, false, end)?) } else { None };
         Ok(Value::Sparse(Box::new(Sparse {
             shape: [rows, columns],
             rows: row_of,
@@ -592,15 +547,12 @@ impl<'s, 'r> Parser<'s, 'r> {
             stored = DType::UInt8;
         }
         if (count as u64).saturating_mul(stored.size() as u64) > tag.size {
-            return Err(self.source.broken(format!(
-                "{count} values are declared, {} bytes follow",
-                tag.size
-            )));
+            return Err(self
+                .source
+                .broken(format!("{count} values are declared, {} bytes follow", tag.size)));
         }
         let columns = MemoryOrder::ColumnMajor;
-        let values =
-            self.source
-                .numeric(stored, self.order, &[count], columns, Target::AsStored)?;
+        let values = self.source.numeric(stored, self.order, &[count], columns, Target::AsStored)?;
         self.source.skip_to(tag.next)?;
         Ok(values)
     }
@@ -621,13 +573,8 @@ impl<'s, 'r> Parser<'s, 'r> {
         let class_name = self.name(end, "a class name")?;
         let content = self.nested(end)?;
         let mut shape = vec![1, 1];
-        if let (
-            "MCOS",
-            Value::Numeric {
-                values: Numeric::UInt32(reference),
-                ..
-            },
-        ) = (system.as_str(), &content)
+        if let ("MCOS", Value::Numeric { values: Numeric::UInt32(reference), .. }) =
+            (system.as_str(), &content)
         {
             let reference: Vec<u32> = reference.iter().copied().collect();
             if let Some(dimensions) = super::opaque::dimensions(&reference) {
@@ -637,11 +584,7 @@ impl<'s, 'r> Parser<'s, 'r> {
         } else if class_name == super::opaque::STORE {
             self.store = Some(content);
         }
-        Ok(Value::Opaque(Opaque {
-            class: Class::Opaque,
-            shape,
-            class_name,
-        }))
+        Ok(Value::Opaque(Opaque { class: Class::Opaque, shape, class_name }))
     }
 }
 

@@ -249,18 +249,12 @@ impl Struct {
 
     /// One value per entry, column by column.
     pub fn field(&self, name: &str) -> Option<&[Value]> {
-        self.fields
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, values)| values.as_slice())
+        self.fields.iter().find(|(n, _)| n == name).map(|(_, values)| values.as_slice())
     }
 
     /// Moves a field of a plain struct out, so that nothing large is copied.
     pub fn take(&mut self, name: &str) -> Option<Value> {
-        let at = self
-            .fields
-            .iter()
-            .position(|(n, v)| n == name && v.len() == 1)?;
+        let at = self.fields.iter().position(|(n, v)| n == name && v.len() == 1)?;
         self.fields.remove(at).1.pop()
     }
 }

@@ -8,8 +8,7 @@ use flate2::write::ZlibEncoder;
 use ndarray::{ArrayViewD, Axis, Ix2};
 
 use super::v5::{
-    FLAG_LOGICAL, MI_COMPRESSED, MI_INT8, MI_INT32, MI_MATRIX, MI_UINT8, MI_UINT32, MI_UTF16,
-    class_number,
+    FLAG_LOGICAL, MI_COMPRESSED, MI_INT8, MI_INT32, MI_MATRIX, MI_UINT8, MI_UINT32, MI_UTF16, class_number,
 };
 use super::value::Class;
 
@@ -104,10 +103,7 @@ pub fn write_mat(path: impl AsRef<Path>, variables: &[(&str, Item<'_>)]) -> crat
 /// 116 bytes of text, no subsystem, version, and the mark of little-endian order.
 fn file_header() -> [u8; 128] {
     let mut header = [b' '; 128];
-    let text = concat!(
-        "MATLAB 5.0 MAT-file, written by dina-data ",
-        env!("CARGO_PKG_VERSION")
-    );
+    let text = concat!("MATLAB 5.0 MAT-file, written by dina-data ", env!("CARGO_PKG_VERSION"));
     header[..text.len()].copy_from_slice(text.as_bytes());
     header[116..124].fill(0);
     header[124..].copy_from_slice(&[0x00, 0x01, b'I', b'M']);
@@ -130,9 +126,7 @@ fn check_name(name: &str) -> Result<()> {
 
 fn tag(out: &mut (impl Write + ?Sized), kind: u32, size: u64) -> Result<()> {
     let Ok(size) = u32::try_from(size) else {
-        return refuse(
-            "a variable of 4 GiB or more does not fit MAT v5; write it as npz or in parts",
-        );
+        return refuse("a variable of 4 GiB or more does not fit MAT v5; write it as npz or in parts");
     };
     out.write_all(&kind.to_le_bytes())?;
     out.write_all(&size.to_le_bytes())
@@ -266,9 +260,7 @@ impl Item<'_> {
     fn size(&self, name: &str) -> Result<u64> {
         let shape = self.shape();
         if shape.iter().any(|&n| i32::try_from(n).is_err()) {
-            return refuse(format!(
-                "`{name}` has shape {shape:?}, beyond what MAT v5 can express"
-            ));
+            return refuse(format!("`{name}` has shape {shape:?}, beyond what MAT v5 can express"));
         }
         let head = 16 + element_size(4 * shape.len() as u64) + element_size(name.len() as u64);
         let body = with_numbers!(self, array => number_bytes(array), other => match other {
@@ -298,11 +290,7 @@ impl Item<'_> {
     }
 
     fn write(&self, out: &mut impl Write, name: &str) -> Result<()> {
-        let logical = if matches!(self, Self::Logical(_)) {
-            FLAG_LOGICAL
-        } else {
-            0
-        };
+        let logical = if matches!(self, Self::Logical(_)) { FLAG_LOGICAL } else { 0 };
         let flags = [(class_number(self.class()) | logical).to_le_bytes(), [0; 4]];
         element(out, MI_UINT32, flags.as_flattened())?;
         let shape = self.shape();
@@ -328,10 +316,7 @@ impl Item<'_> {
     }
 }
 
-fn nested<'i, 'a: 'i>(
-    out: &mut impl Write,
-    items: impl IntoIterator<Item = &'i Item<'a>>,
-) -> Result<()> {
+fn nested<'i, 'a: 'i>(out: &mut impl Write, items: impl IntoIterator<Item = &'i Item<'a>>) -> Result<()> {
     // Recursion through `&mut dyn Write` would be a type without end.
     let mut out: &mut dyn Write = out;
     for item in items {
@@ -342,9 +327,7 @@ fn nested<'i, 'a: 'i>(
 }
 
 fn nested_size<'i, 'a: 'i>(items: impl IntoIterator<Item = &'i Item<'a>>) -> Result<u64> {
-    items
-        .into_iter()
-        .try_fold(0, |sum, item| Ok(sum + 8 + item.size("")?))
+    items.into_iter().try_fold(0, |sum, item| Ok(sum + 8 + item.size("")?))
 }
 
 /// Width of a field name with its closing zero.
@@ -370,10 +353,7 @@ fn field_names(out: &mut impl Write, names: &[&str]) -> Result<()> {
 }
 
 fn longest(rows: &[&str]) -> usize {
-    rows.iter()
-        .map(|row| row.encode_utf16().count())
-        .max()
-        .unwrap_or(0)
+    rows.iter().map(|row| row.encode_utf16().count()).max().unwrap_or(0)
 }
 
 fn text_rows(out: &mut impl Write, rows: &[&str]) -> Result<()> {

@@ -108,28 +108,18 @@ impl NpzFile {
             Format::Npz => zip::entries(path).map_err(|broken| error(path, None, 0, broken))?,
             Format::Npy => {
                 let length = std::fs::metadata(path)
-                    .map_err(|source| Error::Io {
-                        path: path.to_path_buf(),
-                        source,
-                    })?
+                    .map_err(|source| Error::Io { path: path.to_path_buf(), source })?
                     .len();
                 vec![Entry {
                     name: NPY.to_owned(),
-                    extent: Extent {
-                        offset: 0,
-                        length,
-                        packing: Packing::Stored,
-                    },
+                    extent: Extent { offset: 0, length, packing: Packing::Stored },
                     length,
                     crc: None,
                 }]
             }
             other => return Err(other.unsupported(path)),
         };
-        Ok(Self {
-            path: path.to_path_buf(),
-            entries,
-        })
+        Ok(Self { path: path.to_path_buf(), entries })
     }
 
     /// The file.
@@ -173,19 +163,15 @@ impl NpzFile {
     }
 
     fn read_as(&self, name: &str, target: Target) -> Result<NpyArray> {
-        let entry = self
-            .entries
-            .iter()
-            .find(|entry| entry.name == name)
-            .ok_or_else(|| {
-                let names: Vec<&str> = self.names().collect();
-                Error::variable(
-                    self.path.display().to_string(),
-                    name,
-                    "is not in this file",
-                    format!("it holds {}", names.join(", ")),
-                )
-            })?;
+        let entry = self.entries.iter().find(|entry| entry.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.names().collect();
+            Error::variable(
+                self.path.display().to_string(),
+                name,
+                "is not in this file",
+                format!("it holds {}", names.join(", ")),
+            )
+        })?;
         entry
             .extent
             .with_source(&self.path, |source| entry.array(source, target))
@@ -225,10 +211,7 @@ impl Entry {
             }
             None => {
                 source.skip_to(self.length)?;
-                NpyArray::Other {
-                    dtype: header.descr,
-                    shape: header.shape,
-                }
+                NpyArray::Other { dtype: header.descr, shape: header.shape }
             }
         };
         source.finish()?;
@@ -249,9 +232,9 @@ fn read_elements(
     target: Target,
 ) -> Outcome<NpyArray> {
     match kind {
-        npy::Kind::Number(stored) => source
-            .numeric(stored, order, &header.shape, header.memory, target)
-            .map(NpyArray::Numeric),
+        npy::Kind::Number(stored) => {
+            source.numeric(stored, order, &header.shape, header.memory, target).map(NpyArray::Numeric)
+        }
         npy::Kind::Bool => {
             let stored = DType::UInt8;
             let array = with_element!(stored, T => {
@@ -264,15 +247,8 @@ fn read_elements(
 
 fn error(path: &Path, name: Option<&str>, offset: u64, broken: Broken) -> Error {
     match broken {
-        Broken::Io(source) => Error::Io {
-            path: path.to_path_buf(),
-            source,
-        },
-        Broken::Unsupported { what, remedy } => Error::Unsupported {
-            path: path.to_path_buf(),
-            what,
-            remedy,
-        },
+        Broken::Io(source) => Error::Io { path: path.to_path_buf(), source },
+        Broken::Unsupported { what, remedy } => Error::Unsupported { path: path.to_path_buf(), what, remedy },
         Broken::Bytes { at, what } => {
             let place = match name {
                 Some(name) => format!("array `{name}`, byte {at} of the data at byte {offset}"),

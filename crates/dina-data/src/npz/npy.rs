@@ -97,11 +97,7 @@ fn parse(text: &str) -> Option<Header> {
             break;
         }
     }
-    Some(Header {
-        descr: descr?,
-        memory: memory?,
-        shape: shape?,
-    })
+    Some(Header { descr: descr?, memory: memory?, shape: shape? })
 }
 
 /// The rest of a Python literal.
@@ -170,11 +166,7 @@ mod tests {
 
     #[test]
     fn headers_in_any_spelling() {
-        let expected = Header {
-            descr: "<f4".to_owned(),
-            memory: MemoryOrder::RowMajor,
-            shape: vec![3, 20],
-        };
+        let expected = Header { descr: "<f4".to_owned(), memory: MemoryOrder::RowMajor, shape: vec![3, 20] };
         for text in [
             "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 20), }   \n",
             "{\"shape\":(3L,20L),\"descr\":\"<f4\",\"fortran_order\":False}",
@@ -182,15 +174,10 @@ mod tests {
             assert_eq!(parse(text).as_ref(), Some(&expected), "{text}");
         }
         let scalar = parse("{'descr': '|b1', 'fortran_order': True, 'shape': ()}").unwrap();
-        assert_eq!(
-            (scalar.shape, scalar.memory),
-            (vec![], MemoryOrder::ColumnMajor)
-        );
-        let record = "{'descr': [('a', '<f4'), ('b', [('c', '|S3')])], 'fortran_order': False, 'shape': (1,), }";
-        assert_eq!(
-            parse(record).unwrap().descr,
-            "[('a', '<f4'), ('b', [('c', '|S3')])]"
-        );
+        assert_eq!((scalar.shape, scalar.memory), (vec![], MemoryOrder::ColumnMajor));
+        let record =
+            "{'descr': [('a', '<f4'), ('b', [('c', '|S3')])], 'fortran_order': False, 'shape': (1,), }";
+        assert_eq!(parse(record).unwrap().descr, "[('a', '<f4'), ('b', [('c', '|S3')])]");
     }
 
     #[test]

@@ -19,10 +19,7 @@ const MAX_COMMENT: u64 = 65_535;
 const EXTRA_64: u16 = 1;
 
 fn broken(at: u64, what: impl Into<String>) -> Broken {
-    Broken::Bytes {
-        at,
-        what: what.into(),
-    }
+    Broken::Bytes { at, what: what.into() }
 }
 
 /// Little-endian numbers of a record, `None` beyond its end.
@@ -102,10 +99,7 @@ fn directory_64(file: &mut File, length: u64, before: &[u8]) -> Outcome<(u64, u6
         .map(|at| &before[at..])
         .filter(|locator| locator.starts_with(LOCATOR_64))
         .ok_or_else(wrong)?;
-    let at = Record(locator)
-        .u64(8)
-        .filter(|&at| at < length)
-        .ok_or_else(wrong)?;
+    let at = Record(locator).u64(8).filter(|&at| at < length).ok_or_else(wrong)?;
     let mut record = Vec::new();
     file.seek(SeekFrom::Start(at))?;
     file.take(56).read_to_end(&mut record)?;
@@ -205,10 +199,7 @@ impl Member {
             .filter(|_| header.starts_with(LOCAL))
             .map(|(name, extra)| self.local + 30 + u64::from(name) + u64::from(extra))
             .ok_or_else(|| wrong("its header is missing"))?;
-        if offset
-            .checked_add(self.packed)
-            .is_none_or(|end| end > length)
-        {
+        if offset.checked_add(self.packed).is_none_or(|end| end > length) {
             return Err(wrong("it reaches beyond the end of the file"));
         }
         if packing == Packing::Stored && self.packed != self.length {
@@ -216,11 +207,7 @@ impl Member {
         }
         Ok(Entry {
             name: name.to_owned(),
-            extent: Extent {
-                offset,
-                length: self.packed,
-                packing,
-            },
+            extent: Extent { offset, length: self.packed, packing },
             length: self.length,
             crc: Some(self.crc),
         })

@@ -98,9 +98,7 @@ impl Preset {
         };
         let rows: Vec<usize> = recording.trials().concat();
         let mut fitted = published.fit_rows(recording, &rows)?;
-        fitted.notes.push(
-            "fitted on the whole recording, as published: nothing is held out from it".into(),
-        );
+        fitted.notes.push("fitted on the whole recording, as published: nothing is held out from it".into());
         Ok(fitted)
     }
 
@@ -108,9 +106,7 @@ impl Preset {
     fn published(self) -> Option<Preprocessing> {
         let shared = [
             Step::ZScore(Reference::Spontaneous),
-            Step::RemoveSpontaneous {
-                components: COMPONENTS,
-            },
+            Step::RemoveSpontaneous { components: COMPONENTS },
             Step::Centre,
         ];
         match self {
@@ -142,11 +138,7 @@ impl FromStr for Preset {
         let found = Self::ALL.into_iter().find(|p| p.to_string() == name);
         found.ok_or_else(|| {
             let names = Self::ALL.map(|p| p.to_string()).join(", ");
-            Error::Core(dina_core::Error::value(
-                "preset",
-                format!("one of {names}"),
-                name,
-            ))
+            Error::Core(dina_core::Error::value("preset", format!("one of {names}"), name))
         })
     }
 }
@@ -159,34 +151,21 @@ fn standard(train: &View<'_, Train>) -> Result<FittedPreprocessing> {
     let log = Preprocessing::new([Step::Compress(Curve::SignedLog), z]);
     if train.repeats() < 2 {
         let mut fitted = log.fit(train)?;
-        fitted.notes.push(
-            "training images are shown only once: no choice between curves could be made".into(),
-        );
-        fitted.candidates = vec![Candidate {
-            preprocessing: log,
-            two_way: None,
-            chosen: true,
-        }];
+        fitted
+            .notes
+            .push("training images are shown only once: no choice between curves could be made".into());
+        fitted.candidates = vec![Candidate { preprocessing: log, two_way: None, chosen: true }];
         return Ok(fitted);
     }
     let compared = Compared::of(train);
-    let curves = [
-        log,
-        Preprocessing::new([Step::Compress(Curve::SignedSqrt), z]),
-        Preprocessing::new([z]),
-    ];
+    let curves = [log, Preprocessing::new([Step::Compress(Curve::SignedSqrt), z]), Preprocessing::new([z])];
     let mut tried = curves
         .into_iter()
         .map(|preprocessing| compared.judge(train, preprocessing))
         .collect::<Result<Vec<_>>>()?;
     if spontaneous_suffices(train.recording()) {
         let mut steps = tried[best(&tried)].0.preprocessing.steps.clone();
-        steps.extend([
-            Step::RemoveSpontaneous {
-                components: COMPONENTS,
-            },
-            z,
-        ]);
+        steps.extend([Step::RemoveSpontaneous { components: COMPONENTS }, z]);
         tried.push(compared.judge(train, Preprocessing::new(steps))?);
     }
     let best = best(&tried);
@@ -206,9 +185,7 @@ fn best(tried: &[(Candidate, FittedPreprocessing)]) -> usize {
 /// Whether components of spontaneous activity are known well enough and are few enough of the
 /// dimensions to be removed blindly.
 fn spontaneous_suffices(recording: &Recording) -> bool {
-    recording
-        .spontaneous()
-        .is_some_and(|s| s.nrows() >= 10 * COMPONENTS && s.ncols() >= 20 * COMPONENTS)
+    recording.spontaneous().is_some_and(|s| s.nrows() >= 10 * COMPONENTS && s.ncols() >= 20 * COMPONENTS)
 }
 
 /// The training images, or enough of them, that candidates are compared on.

@@ -157,18 +157,12 @@ pub(super) enum FittedStep {
 
 impl Step {
     /// What this step learns; dropping neurons may come before.
-    pub(super) fn fit(
-        &self,
-        material: &Material<'_>,
-        notes: &mut Vec<String>,
-    ) -> Result<Vec<FittedStep>> {
+    pub(super) fn fit(&self, material: &Material<'_>, notes: &mut Vec<String>) -> Result<Vec<FittedStep>> {
         let training = material.training.view();
         match *self {
             Self::DropRedCells => {
                 let Some(red) = &material.red else {
-                    notes.push(
-                        "the recording does not say which neurons are red: none was dropped".into(),
-                    );
+                    notes.push("the recording does not say which neurons are red: none was dropped".into());
                     return Ok(Vec::new());
                 };
                 let dropped = red.iter().filter(|&&red| red).count();
@@ -185,21 +179,14 @@ impl Step {
             Self::ZScore(Reference::Training) => {
                 let (mean, sd) = moments(training);
                 let step = scale(&mean, &sd, 0.0);
-                scalable(material, &sd, &mean, "training trials", notes, |columns| {
-                    step.narrowed(columns)
-                })
+                scalable(material, &sd, &mean, "training trials", notes, |columns| step.narrowed(columns))
             }
             Self::ZScore(Reference::Spontaneous) => {
                 let (mean, sd) = moments(material.spontaneous()?);
                 let step = scale(&mean, &sd, SPONTANEOUS_SD_FLOOR);
-                scalable(
-                    material,
-                    &sd,
-                    &mean,
-                    "spontaneous activity",
-                    notes,
-                    |columns| step.narrowed(columns),
-                )
+                scalable(material, &sd, &mean, "spontaneous activity", notes, |columns| {
+                    step.narrowed(columns)
+                })
             }
             Self::Centre => {
                 let (mean, _) = moments(training);
@@ -208,9 +195,7 @@ impl Step {
                     mean: mean.iter().map(|&m| m as f32).collect(),
                 }])
             }
-            Self::RemoveSpontaneous { components } => {
-                Ok(vec![spontaneous_components(material, components)?])
-            }
+            Self::RemoveSpontaneous { components } => Ok(vec![spontaneous_components(material, components)?]),
             Self::Clip { deviations } => {
                 if !(deviations > 0.0 && deviations.is_finite()) {
                     return Err(material.refused(
@@ -222,15 +207,9 @@ impl Step {
                 let (mean, sd) = moments(training);
                 let bound = |sign: f64| {
                     let reach = sign * f64::from(deviations);
-                    mean.iter()
-                        .zip(&sd)
-                        .map(|(m, sd)| (m + reach * sd) as f32)
-                        .collect()
+                    mean.iter().zip(&sd).map(|(m, sd)| (m + reach * sd) as f32).collect()
                 };
-                Ok(vec![FittedStep::Clip {
-                    low: bound(-1.0),
-                    high: bound(1.0),
-                }])
+                Ok(vec![FittedStep::Clip { low: bound(-1.0), high: bound(1.0) }])
             }
         }
     }
@@ -261,9 +240,7 @@ fn scalable(
         return Ok(vec![step(&all)]);
     }
     let keep = material.keep(changes, &format!("never change over {over}"))?;
-    notes.push(format!(
-        "{dropped} neurons that never change over {over} were dropped"
-    ));
+    notes.push(format!("{dropped} neurons that never change over {over} were dropped"));
     let columns = match &keep {
         FittedStep::Keep { columns } => columns.clone(),
         _ => Vec::new(),
@@ -310,9 +287,7 @@ fn orthonormal(columns: &Array2<f32>) -> Vec<Vec<f32>> {
         v.iter_mut().for_each(|x| *x /= length);
         done.push(v);
     }
-    done.into_iter()
-        .map(|v| v.into_iter().map(|x| x as f32).collect())
-        .collect()
+    done.into_iter().map(|v| v.into_iter().map(|x| x as f32).collect()).collect()
 }
 
 impl FittedStep {
@@ -320,14 +295,8 @@ impl FittedStep {
     fn narrowed(self, columns: &[usize]) -> Self {
         let pick = |values: Vec<f32>| columns.iter().map(|&c| values[c]).collect();
         match self {
-            Self::Compress { curve, unit } => Self::Compress {
-                curve,
-                unit: pick(unit),
-            },
-            Self::Scale { mean, factor } => Self::Scale {
-                mean: pick(mean),
-                factor: pick(factor),
-            },
+            Self::Compress { curve, unit } => Self::Compress { curve, unit: pick(unit) },
+            Self::Scale { mean, factor } => Self::Scale { mean: pick(mean), factor: pick(factor) },
             other => other,
         }
     }
@@ -370,13 +339,11 @@ impl FittedStep {
 }
 
 fn each_row(x: &mut Array2<f32>, f: impl Fn(&mut [f32]) + Sync) {
-    x.axis_iter_mut(Axis(0))
-        .into_par_iter()
-        .for_each(|mut row| {
-            if let Some(row) = row.as_slice_mut() {
-                f(row);
-            }
-        });
+    x.axis_iter_mut(Axis(0)).into_par_iter().for_each(|mut row| {
+        if let Some(row) = row.as_slice_mut() {
+            f(row);
+        }
+    });
 }
 
 /// Subtracts the projection on the directions.
@@ -384,11 +351,9 @@ fn remove(x: &mut Array2<f32>, directions: &[Vec<f32>]) {
     let columns = x.ncols();
     let v = Array2::from_shape_fn((directions.len(), columns), |(d, c)| directions[d][c]);
     let along = product(x.view(), v.t());
-    Zip::from(x.rows_mut())
-        .and(along.rows())
-        .par_for_each(|mut row, along| {
-            for (direction, along) in v.rows().into_iter().zip(along) {
-                row.scaled_add(-along, &direction);
-            }
-        });
+    Zip::from(x.rows_mut()).and(along.rows()).par_for_each(|mut row, along| {
+        for (direction, along) in v.rows().into_iter().zip(along) {
+            row.scaled_add(-along, &direction);
+        }
+    });
 }

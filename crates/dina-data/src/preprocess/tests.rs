@@ -19,33 +19,19 @@ fn recording(neurons: usize, bins: usize) -> Recording {
     let signal = noise(IMAGES, neurons, 1);
     let trials = noise(2 * IMAGES + 4, neurons, 2);
     let responses = Array2::from_shape_fn(trials.dim(), |(t, n)| {
-        let image = if t < 2 * IMAGES {
-            signal[[t % IMAGES, n]]
-        } else {
-            0.0
-        };
+        let image = if t < 2 * IMAGES { signal[[t % IMAGES, n]] } else { 0.0 };
         (1.0 + n as f32) * (image + 0.5 * trials[[t, n]]).exp()
     });
-    let stimulus = (0..2 * IMAGES + 4)
-        .map(|t| (t < 2 * IMAGES).then_some((t % IMAGES) as u32))
-        .collect();
+    let stimulus = (0..2 * IMAGES + 4).map(|t| (t < 2 * IMAGES).then_some((t % IMAGES) as u32)).collect();
     let recording = Recording::new("test", responses, stimulus, IMAGES).unwrap();
     if bins == 0 {
         return recording;
     }
-    recording
-        .with_spontaneous(noise(bins, neurons, 3) * 2.0 + 5.0)
-        .unwrap()
+    recording.with_spontaneous(noise(bins, neurons, 3) * 2.0 + 5.0).unwrap()
 }
 
 fn split() -> Split {
-    Split::new(
-        IMAGES,
-        (0..20).collect(),
-        (20..24).collect(),
-        (24..30).collect(),
-    )
-    .unwrap()
+    Split::new(IMAGES, (0..20).collect(), (20..24).collect(), (24..30).collect()).unwrap()
 }
 
 fn rows(x: &Array2<f32>, rows: &[usize]) -> Array2<f32> {
@@ -58,14 +44,8 @@ fn training_z_scores_have_mean_0_and_sd_1() {
     let views = split().views(&recording).unwrap();
     for steps in [
         vec![Step::ZScore(Reference::Training)],
-        vec![
-            Step::Compress(Curve::SignedLog),
-            Step::ZScore(Reference::Training),
-        ],
-        vec![
-            Step::Compress(Curve::SignedSqrt),
-            Step::ZScore(Reference::Training),
-        ],
+        vec![Step::Compress(Curve::SignedLog), Step::ZScore(Reference::Training)],
+        vec![Step::Compress(Curve::SignedSqrt), Step::ZScore(Reference::Training)],
     ] {
         let fitted = Preprocessing::new(steps).fit(&views.train).unwrap();
         let all = fitted.apply(&recording).unwrap();
@@ -91,9 +71,7 @@ fn curves_have_their_closed_forms() {
         (Curve::SignedLog, [-(4f32.ln()), 0.0, 1.5f32.ln()]),
         (Curve::SignedSqrt, [-1.0, 0.0, 1.5f32.sqrt() - 1.0]),
     ] {
-        let fitted = Preprocessing::new([Step::Compress(curve)])
-            .fit(&views.train)
-            .unwrap();
+        let fitted = Preprocessing::new([Step::Compress(curve)]).fit(&views.train).unwrap();
         let input = ndarray::arr2(&[[-6.0], [0.0], [1.0]]);
         let output = fitted.transform(input.view()).unwrap();
         for (found, expected) in output.iter().zip(expected) {
@@ -154,18 +132,11 @@ fn removed_components_are_orthonormal_and_gone() {
 #[test]
 fn too_little_spontaneous_activity_is_refused() {
     let recordings = [recording(10, 0), recording(10, 50), recording(200, 50)];
-    for (recording, says) in
-        recordings
-            .iter()
-            .zip(["is missing", "50 time points of 10", "50 time"])
-    {
+    for (recording, says) in recordings.iter().zip(["is missing", "50 time points of 10", "50 time"]) {
         let views = split().views(recording).unwrap();
         for preset in [Preset::StringerMatlab, Preset::StringerNotebook] {
             let error = preset.fit(&views.train).unwrap_err().to_string();
-            assert!(
-                error.contains(says) && error.contains("standard"),
-                "{error}"
-            );
+            assert!(error.contains(says) && error.contains("standard"), "{error}");
             assert!(preset.fit_as_published(recording).is_err());
         }
         // The default works on the same recording, and says what it did.
@@ -179,37 +150,27 @@ fn too_little_spontaneous_activity_is_refused() {
 fn the_stringer_presets_do_what_the_authors_code_does() {
     let (neurons, bins) = (80, 90);
     let red: Vec<bool> = (0..neurons).map(|n| n % 10 == 3).collect();
-    let recording = recording(neurons, bins)
-        .with_red_cells(red.clone())
-        .unwrap();
+    let recording = recording(neurons, bins).with_red_cells(red.clone()).unwrap();
     let fitted = Preset::StringerMatlab.fit_as_published(&recording).unwrap();
     assert_eq!(fitted.neurons().len(), 72);
     assert!(fitted.neurons().iter().all(|&n| !red[n]));
-    let notebook = Preset::StringerNotebook
-        .fit_as_published(&recording)
-        .unwrap();
+    let notebook = Preset::StringerNotebook.fit_as_published(&recording).unwrap();
     assert_eq!(notebook.neurons().len(), neurons);
 
     // The same with plain formulas, on all neurons.
     let spontaneous = recording.spontaneous().unwrap();
     let (mean, sd) = moments(spontaneous.view());
     let z = |x: &Array2<f32>| {
-        Array2::from_shape_fn(x.dim(), |(t, n)| {
-            ((f64::from(x[[t, n]]) - mean[n]) / (sd[n] + 1e-6)) as f32
-        })
+        Array2::from_shape_fn(x.dim(), |(t, n)| ((f64::from(x[[t, n]]) - mean[n]) / (sd[n] + 1e-6)) as f32)
     };
-    let v = crate::linear::thin(z(spontaneous).view(), 32)
-        .unwrap()
-        .right;
+    let v = crate::linear::thin(z(spontaneous).view(), 32).unwrap().right;
     let x = z(recording.responses());
     let x = &x - &x.dot(&v).dot(&v.t());
     let shown: Vec<usize> = (0..2 * IMAGES).collect();
     let expected = &x - &rows(&x, &shown).mean_axis(Axis(0)).unwrap();
     let found = notebook.apply(&recording).unwrap();
     let largest = x.iter().fold(0f32, |most, v| most.max(v.abs()));
-    let apart = (&found - &expected)
-        .iter()
-        .fold(0f32, |most, d| most.max(d.abs()));
+    let apart = (&found - &expected).iter().fold(0f32, |most, d| most.max(d.abs()));
     assert!(apart < 1e-5 * largest, "{apart} of {largest}");
 
     // On the training view only the centre differs.
@@ -235,11 +196,7 @@ fn a_silent_neuron_is_dropped_and_noted() {
     let views = split().views(&silent).unwrap();
     let fitted = Preset::Standard.fit(&views.train).unwrap();
     assert_eq!(fitted.neurons(), [0, 1, 3]);
-    assert!(
-        fitted.notes()[0].contains("1 neurons"),
-        "{:?}",
-        fitted.notes()
-    );
+    assert!(fitted.notes()[0].contains("1 neurons"), "{:?}", fitted.notes());
     let out = fitted.apply(&silent).unwrap();
     assert_eq!(out.ncols(), 3);
     assert!(out.iter().all(|v| v.is_finite()));
@@ -249,19 +206,13 @@ fn a_silent_neuron_is_dropped_and_noted() {
 fn red_cells_without_a_label_are_noted_and_all_red_refused() {
     let plain = recording(4, 0);
     let views = split().views(&plain).unwrap();
-    let fitted = Preprocessing::new([Step::DropRedCells])
-        .fit(&views.train)
-        .unwrap();
+    let fitted = Preprocessing::new([Step::DropRedCells]).fit(&views.train).unwrap();
     assert_eq!(fitted.neurons().len(), 4);
     assert!(fitted.notes()[0].contains("does not say"));
     assert_eq!(&fitted.apply(&plain).unwrap(), plain.responses());
     let red = plain.clone().with_red_cells(vec![true; 4]).unwrap();
     let views = split().views(&red).unwrap();
-    assert!(
-        Preprocessing::new([Step::DropRedCells])
-            .fit(&views.train)
-            .is_err()
-    );
+    assert!(Preprocessing::new([Step::DropRedCells]).fit(&views.train).is_err());
 }
 
 #[test]
@@ -272,10 +223,7 @@ fn another_population_or_a_changed_file_is_refused() {
     assert!(fitted.transform(noise(3, 5, 0).view()).is_err());
     let text = serde_json::to_string(&fitted).unwrap();
     let again: FittedPreprocessing = serde_json::from_str(&text).unwrap();
-    assert_eq!(
-        again.apply(&recording).unwrap(),
-        fitted.apply(&recording).unwrap()
-    );
+    assert_eq!(again.apply(&recording).unwrap(), fitted.apply(&recording).unwrap());
     let changed: FittedPreprocessing =
         serde_json::from_str(&text.replace("\"inputs\":6", "\"inputs\":5")).unwrap();
     assert!(changed.transform(noise(3, 5, 0).view()).is_err());
@@ -288,8 +236,7 @@ fn the_standard_preset_removes_spontaneous_activity_where_that_helps() {
     let modes = noise(10, neurons, 11);
     let signal = noise(images, neurons, 12);
     let stimulus: Vec<Option<u32>> = (0..2 * images).map(|t| Some((t % images) as u32)).collect();
-    let mut responses =
-        noise(2 * images, 10, 13).dot(&modes) * 3.0 + noise(2 * images, neurons, 14);
+    let mut responses = noise(2 * images, 10, 13).dot(&modes) * 3.0 + noise(2 * images, neurons, 14);
     for (t, mut row) in responses.rows_mut().into_iter().enumerate() {
         row += &(&signal.row(t % images) * 0.3);
     }
@@ -303,10 +250,7 @@ fn the_standard_preset_removes_spontaneous_activity_where_that_helps() {
     let fitted = Preset::Standard.fit(&views.train).unwrap();
     let chosen = fitted.candidates().iter().find(|c| c.chosen).unwrap();
     assert!(
-        chosen
-            .preprocessing
-            .steps
-            .contains(&Step::RemoveSpontaneous { components: 32 }),
+        chosen.preprocessing.steps.contains(&Step::RemoveSpontaneous { components: 32 }),
         "{:?}",
         fitted.candidates()
     );
@@ -319,15 +263,11 @@ fn one_thread_and_two_agree() {
     let views = split.views(&recording).unwrap();
     for preset in Preset::ALL {
         let run = |threads| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap()
-                .install(|| {
-                    let fitted = preset.fit(&views.train).unwrap();
-                    let out = fitted.apply(&recording).unwrap();
-                    (fitted, out)
-                })
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+                let fitted = preset.fit(&views.train).unwrap();
+                let out = fitted.apply(&recording).unwrap();
+                (fitted, out)
+            })
         };
         assert_eq!(run(1), run(2));
     }

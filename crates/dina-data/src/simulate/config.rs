@@ -34,10 +34,7 @@ impl Population {
         let v1 = CortexStatistics::default();
         match self {
             Self::V1 => v1,
-            Self::Null => CortexStatistics {
-                informative: 0.0,
-                ..v1
-            },
+            Self::Null => CortexStatistics { informative: 0.0, ..v1 },
         }
     }
 }
@@ -52,18 +49,15 @@ impl FromStr for Population {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|population| population.name() == name)
-            .ok_or_else(|| {
-                let known: Vec<_> = Self::ALL.iter().map(|p| p.name()).collect();
-                Error::variable(
-                    "simulation",
-                    "population",
-                    format!("is `{name}`, which is not known"),
-                    format!("choose one of {}", known.join(", ")),
-                )
-            })
+        Self::ALL.into_iter().find(|population| population.name() == name).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|p| p.name()).collect();
+            Error::variable(
+                "simulation",
+                "population",
+                format!("is `{name}`, which is not known"),
+                format!("choose one of {}", known.join(", ")),
+            )
+        })
     }
 }
 
@@ -127,12 +121,7 @@ impl SimulationConfig {
 
     pub(super) fn check(&self) -> Result<()> {
         let fail = |variable: &str, found: String, remedy: &str| {
-            Err(Error::variable(
-                "simulation",
-                variable,
-                format!("is {found}"),
-                remedy,
-            ))
+            Err(Error::variable("simulation", variable, format!("is {found}"), remedy))
         };
         for (name, value, least) in [
             ("neurons", self.neurons, 1),
@@ -142,11 +131,7 @@ impl SimulationConfig {
             ("width", self.width, 24),
         ] {
             if value < least {
-                return fail(
-                    name,
-                    value.to_string(),
-                    &format!("ask for at least {least}"),
-                );
+                return fail(name, value.to_string(), &format!("ask for at least {least}"));
             }
         }
         if self.images > u32::MAX as usize / 2 {
@@ -177,10 +162,7 @@ mod tests {
     #[test]
     fn populations_are_named() {
         for population in Population::ALL {
-            assert_eq!(
-                population.to_string().parse::<Population>().unwrap(),
-                population
-            );
+            assert_eq!(population.to_string().parse::<Population>().unwrap(), population);
         }
         let message = "v2".parse::<Population>().unwrap_err().to_string();
         assert!(message.contains("v2") && message.contains("null"));
@@ -190,14 +172,8 @@ mod tests {
     fn a_configuration_survives_json_and_refuses_nonsense() {
         let config = SimulationConfig::new(Population::Null);
         let text = serde_json::to_string(&config).unwrap();
-        assert_eq!(
-            serde_json::from_str::<SimulationConfig>(&text).unwrap(),
-            config
-        );
-        let empty = SimulationConfig {
-            neurons: 0,
-            ..config
-        };
+        assert_eq!(serde_json::from_str::<SimulationConfig>(&text).unwrap(), config);
+        let empty = SimulationConfig { neurons: 0, ..config };
         assert!(empty.check().unwrap_err().to_string().contains("neurons"));
         let mut odd = SimulationConfig::default();
         odd.cortex.informative = f32::NAN;

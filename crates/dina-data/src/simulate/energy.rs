@@ -37,11 +37,7 @@ struct Corners([(usize, f32); 4]);
 impl Energy {
     /// Measures where the configuration may place neurons. `reference` are the images that set the
     /// unit.
-    pub fn new(
-        retina: &Retina,
-        config: &SimulationConfig,
-        reference: std::ops::Range<usize>,
-    ) -> Self {
+    pub fn new(retina: &Retina, config: &SimulationConfig, reference: std::ops::Range<usize>) -> Self {
         let extents = [config.height as f32, config.width as f32];
         let [rows, columns] = [0, 1].map(|axis| {
             let cortex = &config.cortex;
@@ -54,12 +50,7 @@ impl Energy {
         let count = |[low, high]: [f32; 2]| ((high - low) / STEP).ceil().max(0.0) as usize + 1;
         let grid = [count(rows), count(columns)];
         let places: Vec<[f32; 2]> = (0..grid[0] * grid[1])
-            .map(|p| {
-                [
-                    rows[0] + STEP * (p / grid[1]) as f32,
-                    columns[0] + STEP * (p % grid[1]) as f32,
-                ]
-            })
+            .map(|p| [rows[0] + STEP * (p / grid[1]) as f32, columns[0] + STEP * (p % grid[1]) as f32])
             .collect();
         let mut raw = Array3::zeros((ORIENTATIONS, places.len(), retina.images()));
         for frequency in FREQUENCIES {
@@ -68,9 +59,7 @@ impl Energy {
             band *= 1.0 / (unit * FREQUENCIES.len() as f32);
             raw += &band;
         }
-        let pooled = |map: &Array2<f32>, weight: &(dyn Fn(f32) -> f32 + Sync)| {
-            pool(&places, weight).dot(map)
-        };
+        let pooled = |map: &Array2<f32>, weight: &(dyn Fn(f32) -> f32 + Sync)| pool(&places, weight).dot(map);
         let total = raw.mean_axis(Axis(0)).unwrap_or_default();
         let mut local = pooled(&total, &|d| gauss(d, POOL));
         let unit = local.slice(s![.., reference.clone()]).mean().unwrap_or(1.0);
@@ -86,13 +75,7 @@ impl Energy {
         let views: Vec<_> = maps.iter().map(|m| m.view()).collect();
         let mut surround = ndarray::stack(Axis(0), &views).unwrap_or_default();
         surround *= 1.0 / mean(&surround, &reference);
-        Self {
-            row: rows[0],
-            column: columns[0],
-            grid,
-            local,
-            surround,
-        }
+        Self { row: rows[0], column: columns[0], grid, local, surround }
     }
 
     /// Local energy and the energy of the surround at the given orientation, per image.
@@ -100,10 +83,7 @@ impl Energy {
         let corners = self.corners(row, column);
         let turn = orientation.rem_euclid(PI) / PI * ORIENTATIONS as f32;
         let nearest = turn.round() as usize % ORIENTATIONS;
-        (
-            corners.read(&self.local.view()),
-            corners.read(&self.surround.index_axis(Axis(0), nearest)),
-        )
+        (corners.read(&self.local.view()), corners.read(&self.surround.index_axis(Axis(0), nearest)))
     }
 
     fn corners(&self, row: f32, column: f32) -> Corners {
@@ -159,10 +139,7 @@ fn band(retina: &Retina, places: &[[f32; 2]], frequency: f32) -> Array3<f32> {
             let mut energy = Array2::zeros((ORIENTATIONS, retina.images()));
             for (o, mut out) in energy.outer_iter_mut().enumerate() {
                 let (even, odd) = (products.row(2 * o), products.row(2 * o + 1));
-                ndarray::Zip::from(&mut out)
-                    .and(even)
-                    .and(odd)
-                    .for_each(|e, a, b| *e = a.hypot(*b));
+                ndarray::Zip::from(&mut out).and(even).and(odd).for_each(|e, a, b| *e = a.hypot(*b));
             }
             energy
         })
@@ -174,10 +151,7 @@ fn band(retina: &Retina, places: &[[f32; 2]], frequency: f32) -> Array3<f32> {
 }
 
 fn mean(maps: &Array3<f32>, images: &std::ops::Range<usize>) -> f32 {
-    maps.slice(s![.., .., images.clone()])
-        .mean()
-        .unwrap_or(1.0)
-        .max(1e-6)
+    maps.slice(s![.., .., images.clone()]).mean().unwrap_or(1.0).max(1e-6)
 }
 
 /// Weights of all places around each, by distance; rows sum to 1.

@@ -120,11 +120,7 @@ impl NeuronTruth {
         };
         let orientation = PI * random.random::<f32>();
         let phase = TAU * random.random::<f32>();
-        let conjunction = if red {
-            0.0
-        } else {
-            around(s.conjunction, &mut random).min(1.0)
-        };
+        let conjunction = if red { 0.0 } else { around(s.conjunction, &mut random).min(1.0) };
         let mut neuron = Self {
             position,
             row,
@@ -166,11 +162,7 @@ impl NeuronTruth {
             .map(|k| {
                 let first = k == 0;
                 let suppressive = k >= excitatory;
-                let scatter = if first {
-                    0.0
-                } else {
-                    s.subunit_scatter * sigma
-                };
+                let scatter = if first { 0.0 } else { s.subunit_scatter * sigma };
                 let turned = match (first, suppressive) {
                     (true, _) => 0.0,
                     (_, false) => turn * normal(random),
@@ -185,11 +177,7 @@ impl NeuronTruth {
                     frequency: (self.frequency * octaves.exp2())
                         .clamp(s.frequency_range[0], s.frequency_range[1]),
                     orientation: self.orientation + turned,
-                    phase: if first {
-                        self.phase
-                    } else {
-                        TAU * random.random::<f32>()
-                    },
+                    phase: if first { self.phase } else { TAU * random.random::<f32>() },
                     suppressive,
                 }
             })

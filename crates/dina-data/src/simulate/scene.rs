@@ -57,12 +57,7 @@ impl Default for SceneStatistics {
 impl SceneStatistics {
     pub(super) fn check(&self) -> Result<()> {
         within("scene.smallest_leaf", self.smallest_leaf, 0.5, 100.0)?;
-        within(
-            "scene.largest_leaf",
-            self.largest_leaf,
-            self.smallest_leaf * 1.01,
-            1_000.0,
-        )?;
+        within("scene.largest_leaf", self.largest_leaf, self.smallest_leaf * 1.01, 1_000.0)?;
         within("scene.leaf_contrast", self.leaf_contrast, 0.0, 3.0)?;
         within("scene.texture_contrast", self.texture_contrast, 0.0, 3.0)?;
         within("scene.shading", self.shading, 0.0, 3.0)
@@ -136,11 +131,7 @@ pub struct ImageTruth {
 pub(super) fn category_names() -> Vec<String> {
     Silhouette::ALL
         .iter()
-        .flat_map(|s| {
-            TextureFamily::ALL
-                .iter()
-                .map(move |t| format!("{s:?}-{t:?}").to_lowercase())
-        })
+        .flat_map(|s| TextureFamily::ALL.iter().map(move |t| format!("{s:?}-{t:?}").to_lowercase()))
         .collect()
 }
 
@@ -154,12 +145,7 @@ pub(super) struct SceneMaker {
 
 impl SceneMaker {
     pub fn new(statistics: SceneStatistics, height: usize, width: usize, seed: Seed) -> Self {
-        Self {
-            statistics,
-            height,
-            width,
-            atlas: Atlas::new(seed.child("texture")),
-        }
+        Self { statistics, height, width, atlas: Atlas::new(seed.child("texture")) }
     }
 
     /// `count` images, image `i` from `seed.index(i)`. `tick` is called after each.
@@ -176,22 +162,14 @@ impl SceneMaker {
             .enumerate()
             .map(|(i, mut image)| {
                 let (levels, truth) = self.one(seed.index(i), i);
-                image
-                    .iter_mut()
-                    .zip(levels)
-                    .for_each(|(to, from)| *to = from);
+                image.iter_mut().zip(levels).for_each(|(to, from)| *to = from);
                 tick();
                 truth
             })
             .collect();
-        let categories = Categories {
-            names: category_names(),
-            of: truth.iter().map(|t| Some(t.category)).collect(),
-        };
-        let images = Images {
-            pixels,
-            degrees_per_pixel: 1.0,
-        };
+        let categories =
+            Categories { names: category_names(), of: truth.iter().map(|t| Some(t.category)).collect() };
+        let images = Images { pixels, degrees_per_pixel: 1.0 };
         (images, categories, truth)
     }
 
@@ -207,12 +185,7 @@ impl SceneMaker {
             .collect();
         canvas.leaves(&mut random);
         let levels = canvas.expose(&mut random);
-        let truth = ImageTruth {
-            category: category as u32,
-            silhouette,
-            texture,
-            objects,
-        };
+        let truth = ImageTruth { category: category as u32, silhouette, texture, objects };
         (levels, truth)
     }
 }
@@ -377,10 +350,8 @@ impl<'a> Canvas<'a> {
                 let (u, v) = ((cos * x + sin * y) * along, (cos * y - sin * x) * across);
                 if leaf.outline.contains(u, v) {
                     let [c, s] = surface.turn;
-                    let texture = surface.tile.at(
-                        surface.offset[0] + c * x + s * y,
-                        surface.offset[1] + c * y - s * x,
-                    );
+                    let texture =
+                        surface.tile.at(surface.offset[0] + c * x + s * y, surface.offset[1] + c * y - s * x);
                     *value = surface.level
                         + surface.contrast * texture
                         + surface.slope[0] * x
@@ -406,10 +377,7 @@ impl<'a> Canvas<'a> {
         }
         let mean = self.values.iter().sum::<f32>() / self.values.len() as f32;
         let exposure = LogNormal::new(-1.1, 0.2).map_or(0.33, |d| d.sample(random));
-        self.values
-            .iter()
-            .map(|v| (255.0 * exposure * (v - mean).exp()).clamp(0.0, 255.0) as u8)
-            .collect()
+        self.values.iter().map(|v| (255.0 * exposure * (v - mean).exp()).clamp(0.0, 255.0) as u8).collect()
     }
 
     /// The phases of this image with the amplitudes of 1/f, at a fixed mean and contrast.
@@ -429,10 +397,7 @@ impl<'a> Canvas<'a> {
         transform(&mut plane, height, width, Direction::Inverse);
         // By Parseval the standard deviation is the root of the summed power.
         let scale = 42.0 / power.sqrt();
-        plane
-            .iter()
-            .map(|c| (116.0 + scale * c.re).round().clamp(0.0, 255.0) as u8)
-            .collect()
+        plane.iter().map(|c| (116.0 + scale * c.re).round().clamp(0.0, 255.0) as u8).collect()
     }
 }
 

@@ -123,11 +123,7 @@ fn standardise(values: &mut [f32]) {
 
 /// Frequency of bin `i` of `n`, negative in the upper half.
 pub(super) fn signed(i: usize, n: usize) -> f32 {
-    if i <= n / 2 {
-        i as f32
-    } else {
-        i as f32 - n as f32
-    }
+    if i <= n / 2 { i as f32 } else { i as f32 - n as f32 }
 }
 
 #[derive(Clone, Copy)]
@@ -137,12 +133,7 @@ pub(super) enum Direction {
 }
 
 /// Two-dimensional Fourier transform in place, row-major, not normalised.
-pub(super) fn transform(
-    plane: &mut [Complex<f32>],
-    height: usize,
-    width: usize,
-    direction: Direction,
-) {
+pub(super) fn transform(plane: &mut [Complex<f32>], height: usize, width: usize, direction: Direction) {
     let mut planner = FftPlanner::new();
     let mut plan = |n| match direction {
         Direction::Forward => planner.plan_fft_forward(n),
@@ -181,9 +172,7 @@ mod tests {
 
     #[test]
     fn transforming_back_returns_the_plane() {
-        let start: Vec<_> = (0..12 * 10)
-            .map(|i| Complex::new((i * 7 % 13) as f32, 0.0))
-            .collect();
+        let start: Vec<_> = (0..12 * 10).map(|i| Complex::new((i * 7 % 13) as f32, 0.0)).collect();
         let mut plane = start.clone();
         transform(&mut plane, 12, 10, Direction::Forward);
         transform(&mut plane, 12, 10, Direction::Inverse);

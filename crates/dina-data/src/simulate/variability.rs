@@ -17,12 +17,8 @@ impl Loadings {
     pub fn new(neurons: &[NeuronTruth], modes: usize, seed: Seed) -> Self {
         let total: f32 = (1..=modes).map(|n| 1.0 / n as f32).sum();
         let mut weights = Array2::zeros((neurons.len(), modes));
-        weights
-            .axis_iter_mut(Axis(0))
-            .into_par_iter()
-            .zip(neurons)
-            .enumerate()
-            .for_each(|(i, (mut row, neuron))| {
+        weights.axis_iter_mut(Axis(0)).into_par_iter().zip(neurons).enumerate().for_each(
+            |(i, (mut row, neuron))| {
                 let mut random = seed.index(i).stream("loadings");
                 for (n, weight) in row.iter_mut().enumerate() {
                     let z: f32 = StandardNormal.sample(&mut random);
@@ -31,27 +27,19 @@ impl Loadings {
                 }
                 let power = row.dot(&row).max(1e-12);
                 row *= (neuron.shared_variance / power).sqrt();
-            });
+            },
+        );
         Self { weights }
     }
 }
 
 /// Time courses of the shared modes: modes x bins, bin `b` from `seed(b)`.
-pub(super) fn courses(
-    modes: usize,
-    bins: usize,
-    seed: impl Fn(usize) -> Seed + Sync,
-) -> Array2<f32> {
+pub(super) fn courses(modes: usize, bins: usize, seed: impl Fn(usize) -> Seed + Sync) -> Array2<f32> {
     let mut courses = Array2::zeros((bins, modes));
-    courses
-        .axis_iter_mut(Axis(0))
-        .into_par_iter()
-        .enumerate()
-        .for_each(|(b, mut row)| {
-            let mut random = seed(b).stream("state");
-            row.iter_mut()
-                .for_each(|v| *v = StandardNormal.sample(&mut random));
-        });
+    courses.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(b, mut row)| {
+        let mut random = seed(b).stream("state");
+        row.iter_mut().for_each(|v| *v = StandardNormal.sample(&mut random));
+    });
     courses.reversed_axes()
 }
 
@@ -77,15 +65,10 @@ pub(super) fn responses(
     const TOGETHER: usize = 32;
     let bins = courses.ncols();
     let mut responses = Array2::zeros((neurons.len(), bins));
-    responses
-        .axis_chunks_iter_mut(Axis(0), TOGETHER)
-        .into_par_iter()
-        .enumerate()
-        .for_each(|(chunk, mut rows)| {
+    responses.axis_chunks_iter_mut(Axis(0), TOGETHER).into_par_iter().enumerate().for_each(
+        |(chunk, mut rows)| {
             let first = chunk * TOGETHER;
-            let weights = loadings
-                .weights
-                .slice(ndarray::s![first..first + rows.nrows(), ..]);
+            let weights = loadings.weights.slice(ndarray::s![first..first + rows.nrows(), ..]);
             let shared = weights.dot(courses);
             for (k, mut row) in rows.outer_iter_mut().enumerate() {
                 let neuron = &neurons[first + k];
@@ -105,7 +88,8 @@ pub(super) fn responses(
                 }
             }
             tick(rows.nrows());
-        });
+        },
+    );
     responses
 }
 
@@ -130,8 +114,7 @@ pub(super) fn signal_variance(
     let covariance = variance + neuron.state_gain * weights[0];
     let driven = covariance + neuron.state_gain * (weights[0] + neuron.state_gain);
     let b = neuron.baseline;
-    let shared =
-        b * b * variance.exp_m1() + 2.0 * b * mean * covariance.exp_m1() + power * driven.exp_m1();
+    let shared = b * b * variance.exp_m1() + 2.0 * b * mean * covariance.exp_m1() + power * driven.exp_m1();
     let total = signal + shared + neuron.fano * (b + mean);
     if total > 0.0 { signal / total } else { 0.0 }
 }

@@ -10,32 +10,18 @@ fn images(count: usize, height: usize, width: usize, seed: u64) -> Images {
     let mut pixels = Array3::from_elem((count, height, width), 128u8);
     for mut image in pixels.axis_iter_mut(Axis(0)) {
         for _ in 0..60 {
-            let (y, x) = (
-                stream.random_range(0..height),
-                stream.random_range(0..width),
-            );
+            let (y, x) = (stream.random_range(0..height), stream.random_range(0..width));
             let (h, w) = (stream.random_range(2..14), stream.random_range(2..14));
             let grey = stream.random::<u8>();
-            image
-                .slice_mut(s![y..(y + h).min(height), x..(x + w).min(width)])
-                .fill(grey);
+            image.slice_mut(s![y..(y + h).min(height), x..(x + w).min(width)]).fill(grey);
         }
     }
-    Images {
-        pixels,
-        degrees_per_pixel: 1.0,
-    }
+    Images { pixels, degrees_per_pixel: 1.0 }
 }
 
 /// Neurons that answer to the mean grey, or its square, of a disc whose centre scatters by `spread`
 /// around (y, x); two repeats with noise of standard deviation `noise` relative to the signal.
-fn recording(
-    images: &Images,
-    centre: (f32, f32),
-    spread: f32,
-    neurons: usize,
-    noise: f32,
-) -> Recording {
+fn recording(images: &Images, centre: (f32, f32), spread: f32, neurons: usize, noise: f32) -> Recording {
     let mut stream = Seed::new(99).stream("neurons");
     let mut normal = || -> f32 { StandardNormal.sample(&mut stream) };
     let count = images.len();
@@ -53,27 +39,19 @@ fn recording(
                 }
             }
             let drive = sum / weight / 40.0;
-            signal[[image, neuron]] = if neuron % 2 == 0 {
-                drive
-            } else {
-                drive * drive
-            };
+            signal[[image, neuron]] = if neuron % 2 == 0 { drive } else { drive * drive };
         }
     }
     z_score(&mut signal);
     let stimulus: Vec<Option<u32>> = (0..2 * count).map(|t| Some((t % count) as u32)).collect();
-    let responses = Array2::from_shape_fn((2 * count, neurons), |(t, n)| {
-        signal[[t % count, n]] + noise * normal()
-    });
+    let responses =
+        Array2::from_shape_fn((2 * count, neurons), |(t, n)| signal[[t % count, n]] + noise * normal());
     Recording::new("planted", responses, stimulus, count).unwrap()
 }
 
 fn split(recording: &Recording) -> Split {
     let groups: Vec<usize> = (0..recording.images()).collect();
-    let config = SplitConfig {
-        validation: Share::Fraction(0.1),
-        ..SplitConfig::default()
-    };
+    let config = SplitConfig { validation: Share::Fraction(0.1), ..SplitConfig::default() };
     Split::draw(recording, &groups, &config).unwrap()
 }
 
@@ -83,24 +61,13 @@ fn a_planted_receptive_field_is_found() {
     let recording = recording(&images, (20.0, 85.0), 5.0, 40, 1.0);
     let split = split(&recording);
     let views = split.views(&recording).unwrap();
-    let estimate = WindowEstimate::fit(
-        &views.train,
-        &images,
-        recording.responses(),
-        &WindowConfig::default(),
-    )
-    .unwrap();
+    let estimate =
+        WindowEstimate::fit(&views.train, &images, recording.responses(), &WindowConfig::default()).unwrap();
     let WindowSource::ReceptiveField { correlation, p, .. } = estimate.source else {
         panic!("{estimate:?}");
     };
     assert!(correlation > 0.2 && p < 0.01);
-    let Window {
-        top,
-        left,
-        height,
-        width,
-        ..
-    } = estimate.window;
+    let Window { top, left, height, width, .. } = estimate.window;
     // Centres within two standard deviations and their fields of 4 degrees are inside ...
     assert!(top <= 10 && top + height >= 30, "{:?}", estimate.window);
     assert!(left <= 75 && left + width >= 95, "{:?}", estimate.window);
@@ -146,15 +113,13 @@ fn test_trials_do_not_move_the_window() {
 fn without_signal_or_data_the_whole_image_is_used_and_the_reason_given() {
     let images = images(200, 40, 60, 3);
     let noise = recording(&images, (20.0, 20.0), 3.0, 20, 1e4);
-    for (config, count, says) in [
-        (WindowConfig::default(), 200, "not predicted"),
-        (WindowConfig::default(), 45, "too few"),
-    ] {
+    for (config, count, says) in
+        [(WindowConfig::default(), 200, "not predicted"), (WindowConfig::default(), 45, "too few")]
+    {
         let ids = |range: std::ops::Range<u32>| range.collect::<Vec<_>>();
         let split = Split::new(200, ids(0..count - 10), ids(190..195), ids(195..200)).unwrap();
         let views = split.views(&noise).unwrap();
-        let estimate =
-            WindowEstimate::fit(&views.train, &images, noise.responses(), &config).unwrap();
+        let estimate = WindowEstimate::fit(&views.train, &images, noise.responses(), &config).unwrap();
         assert_eq!(estimate.window, Window::whole(&images));
         let WindowSource::WholeImage { reason } = estimate.source else {
             panic!("{estimate:?}");
@@ -170,19 +135,10 @@ fn one_thread_and_two_agree() {
     let split = split(&recording);
     let views = split.views(&recording).unwrap();
     let run = |threads| {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap()
-            .install(|| {
-                WindowEstimate::fit(
-                    &views.train,
-                    &images,
-                    recording.responses(),
-                    &WindowConfig::default(),
-                )
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+            WindowEstimate::fit(&views.train, &images, recording.responses(), &WindowConfig::default())
                 .unwrap()
-            })
+        })
     };
     assert_eq!(run(1), run(2));
 }
@@ -193,26 +149,12 @@ fn standardised_training_images_have_mean_0_and_sd_1() {
     let recording = recording(&images, (15.0, 20.0), 2.0, 3, 0.5);
     let split = split(&recording);
     let views = split.views(&recording).unwrap();
-    let window = Window {
-        top: 4,
-        left: 5,
-        height: 20,
-        width: 31,
-        degrees_per_pixel: 1.0,
-    };
+    let window = Window { top: 4, left: 5, height: 20, width: 31, degrees_per_pixel: 1.0 };
     let resized = images.crop_resize(&window, 2.5).unwrap();
     assert_eq!(resized.dim(), (60, 8, 12));
     let statistics = PixelStatistics::fit(&views.train, &resized).unwrap();
-    let train = images
-        .standardised(&views.train, &window, 2.5, &statistics)
-        .unwrap();
-    assert!(
-        train
-            .mean_axis(Axis(0))
-            .unwrap()
-            .iter()
-            .all(|m| m.abs() < 1e-4)
-    );
+    let train = images.standardised(&views.train, &window, 2.5, &statistics).unwrap();
+    assert!(train.mean_axis(Axis(0)).unwrap().iter().all(|m| m.abs() < 1e-4));
     let variance = train.mapv(|v| v * v).mean().unwrap();
     assert!((variance - 1.0).abs() < 1e-4);
     // The test images had no say.
@@ -220,10 +162,7 @@ fn standardised_training_images_have_mean_0_and_sd_1() {
     for &image in views.test.images() {
         changed.index_axis_mut(Axis(0), image as usize).fill(7.0);
     }
-    assert_eq!(
-        PixelStatistics::fit(&views.train, &changed).unwrap(),
-        statistics
-    );
+    assert_eq!(PixelStatistics::fit(&views.train, &changed).unwrap(), statistics);
     assert!(statistics.apply(&mut Array3::zeros((2, 8, 11))).is_err());
     changed.fill(3.0);
     assert!(PixelStatistics::fit(&views.train, &changed).is_err());
@@ -233,18 +172,10 @@ fn standardised_training_images_have_mean_0_and_sd_1() {
 fn a_window_outside_the_image_is_refused() {
     let images = images(2, 30, 40, 6);
     let whole = Window::whole(&images);
-    assert_eq!(
-        images.crop_resize(&whole, 1.0).unwrap(),
-        images.pixels.mapv(f32::from)
-    );
-    for window in [
-        Window { height: 0, ..whole },
-        Window { top: 1, ..whole },
-        Window {
-            left: usize::MAX,
-            ..whole
-        },
-    ] {
+    assert_eq!(images.crop_resize(&whole, 1.0).unwrap(), images.pixels.mapv(f32::from));
+    for window in
+        [Window { height: 0, ..whole }, Window { top: 1, ..whole }, Window { left: usize::MAX, ..whole }]
+    {
         assert!(images.crop_resize(&window, 1.0).is_err());
     }
     assert!(images.crop_resize(&whole, 0.0).is_err());

@@ -64,12 +64,7 @@ pub const WIDE: Extents = Extents {
     top1: [0.412, 0.395, 0.301, 0.37],
 };
 
-const DECODERS: [&str; 4] = [
-    "dina",
-    "ridge_encoding",
-    "ridge_decoding",
-    "nearest_neighbour",
-];
+const DECODERS: [&str; 4] = ["dina", "ridge_encoding", "ridge_decoding", "nearest_neighbour"];
 
 /// A complete report.
 pub fn report(extents: Extents) -> Result<Report> {
@@ -152,17 +147,9 @@ pub fn report(extents: Extents) -> Result<Report> {
                 split: ContentHash::of([b"split".as_slice()]),
                 configuration: ContentHash::of([b"configuration".as_slice()]),
             },
-            stages: [
-                ("data", 4.2),
-                ("baselines", 31.),
-                ("training", 143.),
-                ("statistics", 12.6),
-            ]
-            .map(|(name, seconds)| Stage {
-                name: name.into(),
-                seconds,
-            })
-            .to_vec(),
+            stages: [("data", 4.2), ("baselines", 31.), ("training", 143.), ("statistics", 12.6)]
+                .map(|(name, seconds)| Stage { name: name.into(), seconds })
+                .to_vec(),
             peak_memory_bytes: Some(1_930_000_000),
         },
         notes: Vec::new(),
@@ -187,11 +174,7 @@ fn identification(e: Extents) -> Vec<Identification> {
         .iter()
         .flat_map(|&(trials, direction, factor)| {
             DECODERS.iter().zip(e.top1).map(move |(decoder, top1)| {
-                let n = if trials == Trials::Mean {
-                    e.images.min(e.pool * e.folds)
-                } else {
-                    queries(e)
-                };
+                let n = if trials == Trials::Mean { e.images.min(e.pool * e.folds) } else { queries(e) };
                 let top1 = (top1 * factor).min(0.98);
                 let half = 1.96 * (top1 * (1. - top1) / n as f64).sqrt();
                 Identification {
@@ -227,14 +210,8 @@ fn recording(e: Extents, seed: &Seed) -> RecordingSummary {
         gray_screens: 50,
         signal_variance: Some(0.165),
         split_half_r: Some(0.42),
-        self_retrieval: Some(SelfRetrieval {
-            pool: e.images,
-            top1: 0.43,
-            top5: 0.61,
-        }),
-        reliability: (0..e.neurons)
-            .map(|_| (0.42 + 0.2 * normal(&mut stream)).clamp(-0.15, 0.98))
-            .collect(),
+        self_retrieval: Some(SelfRetrieval { pool: e.images, top1: 0.43, top5: 0.61 }),
+        reliability: (0..e.neurons).map(|_| (0.42 + 0.2 * normal(&mut stream)).clamp(-0.15, 0.98)).collect(),
     }
 }
 
@@ -277,12 +254,7 @@ fn pool_size(e: Extents) -> PoolStudy {
                 let part = (pool as f64).ln() / (e.pool as f64).ln();
                 let top_k = 1. - (1. - end) * part.powf(1.4);
                 let half = 0.9 * (top_k * (1. - top_k) / queries(e) as f64).sqrt() * 2.;
-                PoolPoint {
-                    pool,
-                    top_k,
-                    ci_low: top_k - half,
-                    ci_high: top_k + half,
-                }
+                PoolPoint { pool, top_k, ci_low: top_k - half, ci_high: top_k + half }
             })
             .collect()
     };
@@ -293,10 +265,7 @@ fn pool_size(e: Extents) -> PoolStudy {
         curves: DECODERS
             .iter()
             .zip(e.top1)
-            .map(|(decoder, top1)| PoolCurve {
-                decoder: (*decoder).into(),
-                points: curve(top1),
-            })
+            .map(|(decoder, top1)| PoolCurve { decoder: (*decoder).into(), points: curve(top1) })
             .collect(),
         ceiling: curve(0.68),
     }
@@ -341,20 +310,14 @@ fn retrievals(e: Extents, seed: &Seed) -> Result<Retrievals> {
         for place in 1..=5 {
             let correct = place as f64 == rank;
             retrieved.push(Candidate {
-                image: if correct {
-                    shown.clone()
-                } else {
-                    picture(e, &mut stream)?
-                },
+                image: if correct { shown.clone() } else { picture(e, &mut stream)? },
                 similarity: 0.9 - 0.07 * place as f64,
                 correct,
             });
         }
         queries.push(Retrieval {
             label: format!("image {}, trial {}", 17 * i + 4, i % 2 + 1),
-            response: (0..e.neurons)
-                .map(|_| normal(&mut stream).exp() as f32)
-                .collect(),
+            response: (0..e.neurons).map(|_| normal(&mut stream).exp() as f32).collect(),
             shown,
             similarity: 0.9 - 0.07 * rank.min(10.),
             rank,
@@ -396,11 +359,7 @@ fn maps(e: Extents, seed: &Seed) -> Result<MapExamples> {
             neural_tower: Maps::new(channels, height, width, neural)?,
         });
     }
-    Ok(MapExamples {
-        level: "v1".into(),
-        rule: "The first three images of the test set".into(),
-        images,
-    })
+    Ok(MapExamples { level: "v1".into(), rule: "The first three images of the test set".into(), images })
 }
 
 fn alignability(e: Extents, seed: &Seed) -> Alignability {
@@ -453,12 +412,7 @@ fn towers(e: Extents) -> Towers {
             ]),
             parameters: e.neurons * 4 * (height * width + channels),
         },
-        levels: vec![Level {
-            name: "v1".into(),
-            channels,
-            height,
-            width,
-        }],
+        levels: vec![Level { name: "v1".into(), channels, height, width }],
         similarity: "mean over channels of the cosine of channel maps".into(),
         objective: "symmetric InfoNCE with several positives, learned temperature".into(),
     }
@@ -471,10 +425,7 @@ fn training(e: Extents, seed: &Seed) -> Vec<TrainingRun> {
             let sample = |step: u64, value: f64| Sample { step, value };
             let mut loss = |step: u64, floor: f64, noise: f64| {
                 let decay = (-(step as f64) / 220.).exp();
-                sample(
-                    step,
-                    floor + (5. - floor) * decay + noise * normal(&mut stream),
-                )
+                sample(step, floor + (5. - floor) * decay + noise * normal(&mut stream))
             };
             TrainingRun {
                 label: format!("fold {}", fold + 1),
@@ -493,17 +444,10 @@ fn training(e: Extents, seed: &Seed) -> Vec<TrainingRun> {
 }
 
 fn methods(e: Extents) -> Methods {
-    let test = if e.folds == 1 {
-        e.pool.min(e.images / 5)
-    } else {
-        e.images / e.folds
-    };
+    let test = if e.folds == 1 { e.pool.min(e.images / 5) } else { e.images / e.folds };
     Methods {
         data: "This page shows made-up numbers".into(),
-        images: vec![
-            "reduced to one pixel a degree".into(),
-            "centred on the training mean".into(),
-        ],
+        images: vec!["reduced to one pixel a degree".into(), "centred on the training mean".into()],
         responses: vec![
             "compressed by a signed logarithm".into(),
             "z-scored by the mean and standard deviation of each neuron".into(),
@@ -534,15 +478,13 @@ fn methods(e: Extents) -> Methods {
         baselines: vec![
             BaselineMethod {
                 decoder: "ridge_encoding".into(),
-                description:
-                    "each candidate's response is predicted from a Gabor pyramid; penalty \
+                description: "each candidate's response is predicted from a Gabor pyramid; penalty \
                               and weights by validation"
-                        .into(),
+                    .into(),
             },
             BaselineMethod {
                 decoder: "ridge_decoding".into(),
-                description:
-                    "image features are predicted from the response; penalty by validation".into(),
+                description: "image features are predicted from the response; penalty by validation".into(),
             },
             BaselineMethod {
                 decoder: "nearest_neighbour".into(),

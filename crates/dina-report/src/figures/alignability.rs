@@ -12,13 +12,9 @@ const HEIGHT: f64 = 230.;
 const NAMED: usize = 20;
 
 pub fn panel(level: &Alignability) -> Drawn {
-    let mut channels: Vec<&ChannelAlignability> =
-        level.channels.iter().filter(|c| c.r.is_finite()).collect();
+    let mut channels: Vec<&ChannelAlignability> = level.channels.iter().filter(|c| c.r.is_finite()).collect();
     if channels.is_empty() {
-        return Err(format!(
-            "level `{}` has no channel that varies",
-            level.level
-        ));
+        return Err(format!("level `{}` has no channel that varies", level.level));
     }
     channels.sort_by(|a, b| b.r.total_cmp(&a.r).then(a.channel.cmp(&b.channel)));
     let significant = |c: &ChannelAlignability| c.p_adjusted < level.alpha;
@@ -36,23 +32,14 @@ pub fn panel(level: &Alignability) -> Drawn {
     let width = plot.frame[2] / channels.len() as f64;
     for (i, channel) in channels.iter().enumerate() {
         let high = plot.y(channel.null_high);
-        let band = [
-            plot.x(i as f64) + 0.08 * width,
-            high,
-            0.84 * width,
-            plot.y(channel.null_low) - high,
-        ];
+        let band = [plot.x(i as f64) + 0.08 * width, high, 0.84 * width, plot.y(channel.null_low) - high];
         drawing.rect(band, "d-f-band");
     }
     let zero = plot.y(0.);
     drawing.line([plot.frame[0], zero, plot.right(), zero], "d-s-ink d-hair");
     let radius = (0.36 * width).clamp(2., 4.6);
     for (i, channel) in channels.iter().enumerate() {
-        let class = if significant(channel) {
-            "d-f-vermillion"
-        } else {
-            "d-f-paper d-s-muted d-mid"
-        };
+        let class = if significant(channel) { "d-f-vermillion" } else { "d-f-paper d-s-muted d-mid" };
         let about = format!(
             "channel {}: r = {}, corrected {}",
             channel.channel,
@@ -88,19 +75,14 @@ pub fn panel(level: &Alignability) -> Drawn {
 
 fn ticks(channels: &[&ChannelAlignability]) -> (Vec<Tick>, &'static str) {
     if channels.len() <= NAMED {
-        let ticks = channels.iter().enumerate().map(|(i, c)| Tick {
-            at: i as f64 + 0.5,
-            label: c.channel.to_string(),
-        });
+        let ticks = channels
+            .iter()
+            .enumerate()
+            .map(|(i, c)| Tick { at: i as f64 + 0.5, label: c.channel.to_string() });
         return (ticks.collect(), "channel, sorted by r");
     }
-    let ticks = Scale::linear(1., channels.len() as f64)
-        .ticks(6)
-        .into_iter();
-    let ticks = ticks.map(|tick| Tick {
-        at: tick.at - 0.5,
-        ..tick
-    });
+    let ticks = Scale::linear(1., channels.len() as f64).ticks(6).into_iter();
+    let ticks = ticks.map(|tick| Tick { at: tick.at - 0.5, ..tick });
     (ticks.collect(), "place among the channels, sorted by r")
 }
 
@@ -112,16 +94,8 @@ fn entries(level: &Alignability) -> Vec<Entry> {
         name: name.to_owned(),
     };
     vec![
-        entry(
-            Key::Point(Marker::Circle),
-            "d-f-vermillion",
-            &format!("corrected p < {}", level.alpha),
-        ),
-        entry(
-            Key::Point(Marker::Circle),
-            "d-f-paper d-s-muted d-mid",
-            "not significant",
-        ),
+        entry(Key::Point(Marker::Circle), "d-f-vermillion", &format!("corrected p < {}", level.alpha)),
+        entry(Key::Point(Marker::Circle), "d-f-paper d-s-muted d-mid", "not significant"),
         entry(Key::Patch, "d-f-band", "null"),
     ]
 }
@@ -129,14 +103,8 @@ fn entries(level: &Alignability) -> Vec<Entry> {
 fn table(channels: &[&ChannelAlignability]) -> String {
     csv(
         ["channel", "r", "null_low", "null_high", "p_adjusted"],
-        channels.iter().map(|c| {
-            [
-                c.channel.to_string(),
-                raw(c.r),
-                raw(c.null_low),
-                raw(c.null_high),
-                raw(c.p_adjusted),
-            ]
-        }),
+        channels
+            .iter()
+            .map(|c| [c.channel.to_string(), raw(c.r), raw(c.null_low), raw(c.null_high), raw(c.p_adjusted)]),
     )
 }

@@ -30,11 +30,7 @@ pub fn panel(report: &Report) -> Drawn {
         top = draw_facet(&mut drawing, facet, &series, left, top, x);
     }
     let frame = [left, top, WIDTH - left - VALUES, 0.];
-    let plot = Plot {
-        frame,
-        x,
-        y: Scale::linear(0., 1.),
-    };
+    let plot = Plot { frame, x, y: Scale::linear(0., 1.) };
     plot.x_axis(&mut drawing, &x.ticks(5), "top-1 identification");
     drawing.set_height(top + 44.);
 
@@ -82,11 +78,7 @@ fn facets(report: &Report) -> Vec<Facet<'_>> {
         }
         let ceilings = report.ceilings.get().into_iter().flatten();
         facets.push(Facet {
-            rows: report
-                .identification
-                .iter()
-                .filter(|row| key(row) == wanted)
-                .collect(),
+            rows: report.identification.iter().filter(|row| key(row) == wanted).collect(),
             ceiling: ceilings.into_iter().find(|ceiling| {
                 (&ceiling.split, ceiling.trials, ceiling.pool) == (&wanted.0, wanted.1, wanted.3)
             }),
@@ -123,26 +115,14 @@ fn draw_facet(
         return top;
     };
     let top = draw_head(drawing, first, top);
-    let frame = [
-        left,
-        top,
-        WIDTH - left - VALUES,
-        ROW * facet.rows.len() as f64 + 6.,
-    ];
-    let plot = Plot {
-        frame,
-        x,
-        y: Scale::linear(0., 1.),
-    };
+    let frame = [left, top, WIDTH - left - VALUES, ROW * facet.rows.len() as f64 + 6.];
+    let plot = Plot { frame, x, y: Scale::linear(0., 1.) };
     for tick in x.ticks(5) {
         let at = plot.x(tick.at);
         drawing.line([at, frame[1], at, plot.bottom()], "d-s-rule d-thin");
     }
     let chance = plot.x(first.chance_top1);
-    drawing.line(
-        [chance, frame[1], chance, plot.bottom()],
-        "d-s-muted d-mid d-dash",
-    );
+    drawing.line([chance, frame[1], chance, plot.bottom()], "d-s-muted d-mid d-dash");
     if let Some(ceiling) = facet.ceiling {
         let at = plot.x(ceiling.top1);
         drawing.line([at, frame[1], at, plot.bottom()], "d-s-ink d-mid d-dot");
@@ -158,12 +138,7 @@ fn draw_facet(
 /// rows start.
 fn draw_head(drawing: &mut Drawing, row: &Identification, top: f64) -> f64 {
     let condition = condition_words(row.trials, row.direction);
-    let size = format!(
-        "{}, {}, n = {}",
-        row.split,
-        counted(row.pool, "candidate"),
-        count(row.n as u64)
-    );
+    let size = format!("{}, {}, n = {}", row.split, counted(row.pool, "candidate"), count(row.n as u64));
     let at = (10., top + 16.);
     drawing.text(at, Anchor::Start, "d-strong d-f-ink", &condition);
     // Bold letters are a tenth wider.
@@ -186,19 +161,9 @@ fn draw_row(drawing: &mut Drawing, plot: &Plot, row: &Identification, series: &[
         let ends = [plot.x(row.ci_low), y, plot.x(row.ci_high), y];
         drawing.line(ends, &series.line());
         let about = format!("{name}: {value}");
-        drawing.marker(
-            series.marker,
-            (plot.x(row.top1), y),
-            4.6,
-            &series.fill(),
-            &about,
-        );
+        drawing.marker(series.marker, (plot.x(row.top1), y), 4.6, &series.fill(), &about);
     }
-    let shown = if row.top1.is_finite() {
-        value
-    } else {
-        proportion(row.top1)
-    };
+    let shown = if row.top1.is_finite() { value } else { proportion(row.top1) };
     drawing.text((WIDTH - 4., y + 4.), Anchor::End, "d-small d-f-ink", &shown);
 }
 

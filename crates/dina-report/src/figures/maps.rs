@@ -20,15 +20,8 @@ pub fn panel(level: &MapExamples, report: &Report) -> Drawn {
         maps.map(|m| (m.channels(), m.height(), m.width()))
     };
     let [(channels, height, width), _] = shape(first);
-    if level
-        .images
-        .iter()
-        .any(|e| shape(e) != [(channels, height, width); 2])
-    {
-        return Err(format!(
-            "the maps of level `{}` differ in shape between towers or images",
-            level.level
-        ));
+    if level.images.iter().any(|e| shape(e) != [(channels, height, width); 2]) {
+        return Err(format!("the maps of level `{}` differ in shape between towers or images", level.level));
     }
     let alignability = report.alignability.get().into_iter().flatten();
     let alignability = alignability.into_iter().find(|a| a.level == level.level);
@@ -99,29 +92,17 @@ struct Scales {
 impl Scales {
     fn of(level: &MapExamples, shown: &[usize]) -> Self {
         let values = |tower: fn(&MapExample) -> &Maps, channel: usize| {
-            level
-                .images
-                .iter()
-                .flat_map(move |e| tower(e).channel(channel))
-                .copied()
+            level.images.iter().flat_map(move |e| tower(e).channel(channel)).copied()
         };
         let towers: [fn(&MapExample) -> &Maps; 2] = [|e| &e.image_tower, |e| &e.neural_tower];
         let ends = |&channel: &usize| towers.map(|tower| end_of_scale(values(tower, channel)));
-        let mut drawn = shown
-            .iter()
-            .flat_map(|&channel| towers.into_iter().flat_map(move |t| values(t, channel)));
-        Self {
-            signed: drawn.any(|value| value < 0.),
-            ends: shown.iter().map(ends).collect(),
-        }
+        let mut drawn =
+            shown.iter().flat_map(|&channel| towers.into_iter().flat_map(move |t| values(t, channel)));
+        Self { signed: drawn.any(|value| value < 0.), ends: shown.iter().map(ends).collect() }
     }
 
     fn gradient(&self) -> colorous::Gradient {
-        if self.signed {
-            colorous::RED_BLUE
-        } else {
-            colorous::VIRIDIS
-        }
+        if self.signed { colorous::RED_BLUE } else { colorous::VIRIDIS }
     }
 
     /// Where a value lies on the gradient; a signed one is red above nought and blue below.
@@ -146,20 +127,8 @@ impl Scales {
         let low = if self.signed { "−99 %" } else { "0" };
         let low_end = x + text_width(low, 11.) + 10.;
         drawing.text((x, y + 9.), Anchor::Start, "d-small d-f-ink", low);
-        draw_values(
-            drawing,
-            [low_end, y, 90., 10.],
-            (&bar, 64),
-            self.gradient(),
-            turned,
-            "scale",
-        );
-        drawing.text(
-            (low_end + 96., y + 9.),
-            Anchor::Start,
-            "d-small d-f-ink",
-            "99 %",
-        );
+        draw_values(drawing, [low_end, y, 90., 10.], (&bar, 64), self.gradient(), turned, "scale");
+        drawing.text((low_end + 96., y + 9.), Anchor::Start, "d-small d-f-ink", "99 %");
     }
 }
 
@@ -181,20 +150,12 @@ struct Layout {
 
 impl Layout {
     fn of(level: &MapExamples, width: usize, height: usize, channels: usize) -> Self {
-        let pictures = level
-            .images
-            .iter()
-            .map(|e| (e.image.width(), e.image.height()));
+        let pictures = level.images.iter().map(|e| (e.image.width(), e.image.height()));
         let picture = pictures
             .map(|(w, h)| fit(w, h, 150., 110.))
             .fold((60., 0.), |a: (f64, f64), b| (a.0.max(b.0), a.1.max(b.1)));
         let labels = text_width("neural tower", 11.) + 8.;
-        let mut layout = Self {
-            width: 0.,
-            picture,
-            cell: fit(width, height, 84., 64.),
-            labels,
-        };
+        let mut layout = Self { width: 0., picture, cell: fit(width, height, 84., 64.), labels };
         layout.width = (layout.column(channels) + 2.).max(420.);
         layout
     }
@@ -216,12 +177,8 @@ fn draw_example(
 ) -> f64 {
     let (cell_width, cell_height) = layout.cell;
     let maps_height = 2. * cell_height + 4.;
-    let (width, height) = fit(
-        example.image.width(),
-        example.image.height(),
-        layout.picture.0,
-        layout.picture.1,
-    );
+    let (width, height) =
+        fit(example.image.width(), example.image.height(), layout.picture.0, layout.picture.1);
     let at = [LEFT, top, width, height];
     draw_picture(drawing, at, &example.image, &example.label);
     drawing.rect(at, "d-none d-s-muted d-hair");
@@ -239,17 +196,9 @@ fn draw_example(
         let x = layout.column(column);
         let towers = [&example.image_tower, &example.neural_tower];
         for (row, (maps, &end)) in towers.into_iter().zip(ends).enumerate() {
-            let at = [
-                x,
-                top + row as f64 * (cell_height + 4.),
-                cell_width,
-                cell_height,
-            ];
+            let at = [x, top + row as f64 * (cell_height + 4.), cell_width, cell_height];
             let values = (maps.channel(channel), maps.width());
-            let about = format!(
-                "{}, channel {channel}",
-                ["image tower", "neural tower"][row]
-            );
+            let about = format!("{}, channel {channel}", ["image tower", "neural tower"][row]);
             let unit = |value| scales.unit(value, end);
             draw_values(drawing, at, values, scales.gradient(), unit, &about);
             drawing.rect(at, "d-none d-s-muted d-hair");

@@ -75,17 +75,12 @@ impl Panels {
     }
 
     fn into_drawn(self) -> impl Iterator<Item = Panel> {
-        [
-            self.identification,
-            self.pool_size,
-            self.ranks,
-            self.retrievals,
-        ]
-        .into_iter()
-        .chain(self.maps)
-        .chain(self.alignability)
-        .chain([self.towers, self.training, self.reliability])
-        .filter_map(Drawn::ok)
+        [self.identification, self.pool_size, self.ranks, self.retrievals]
+            .into_iter()
+            .chain(self.maps)
+            .chain(self.alignability)
+            .chain([self.towers, self.training, self.reliability])
+            .filter_map(Drawn::ok)
     }
 }
 
@@ -103,9 +98,7 @@ pub fn figures(report: &Report) -> Vec<Figure> {
     Panels::of(report)
         .into_drawn()
         .map(|panel| Figure {
-            svg: panel
-                .drawing
-                .standalone(&panel.name, &panel.title, &panel.caption),
+            svg: panel.drawing.standalone(&panel.name, &panel.title, &panel.caption),
             name: panel.name,
             title: panel.title,
             caption: panel.caption,
@@ -126,19 +119,12 @@ fn csv<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String
         });
         fields.join(",") + "\n"
     };
-    std::iter::once(header.map(str::to_owned))
-        .chain(rows)
-        .map(line)
-        .collect()
+    std::iter::once(header.map(str::to_owned)).chain(rows).map(line).collect()
 }
 
 /// A number for a machine to read; nothing where it is not finite.
 fn raw(value: f64) -> String {
-    if value.is_finite() {
-        value.to_string()
-    } else {
-        String::new()
-    }
+    if value.is_finite() { value.to_string() } else { String::new() }
 }
 
 /// The name of a level as part of a file name or an id: lower-case letters and digits.

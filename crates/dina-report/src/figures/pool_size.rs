@@ -22,16 +22,8 @@ pub fn panel(report: &Report) -> Drawn {
         x: Scale::log(pools.iter().map(|&pool| pool as f64)),
         y: Scale::linear(0., 1.),
     };
-    plot.y_axis(
-        &mut drawing,
-        &plot.y.ticks(5),
-        &format!("top-{} identification", study.k),
-    );
-    plot.x_axis(
-        &mut drawing,
-        &ticks(&plot, &pools),
-        "candidates in the pool",
-    );
+    plot.y_axis(&mut drawing, &plot.y.ticks(5), &format!("top-{} identification", study.k));
+    plot.x_axis(&mut drawing, &ticks(&plot, &pools), "candidates in the pool");
 
     let chance = chance_curve(smallest as f64, largest as f64, study.k);
     let chance: Vec<_> = chance.map(|(pool, value)| plot.at(pool, value)).collect();
@@ -39,10 +31,7 @@ pub fn panel(report: &Report) -> Drawn {
     let ceiling = curve(&plot, &study.ceiling);
     drawing.polyline(&ceiling, "d-s-ink d-mid d-dot");
     if let [point] = ceiling[..] {
-        drawing.line(
-            [point.0 - 12., point.1, point.0 + 12., point.1],
-            "d-s-ink d-mid d-dot",
-        );
+        drawing.line([point.0 - 12., point.1, point.0 + 12., point.1], "d-s-ink d-mid d-dot");
     }
     for series in series.iter().rev() {
         for found in study.curves.iter().filter(|c| c.decoder == series.decoder) {
@@ -69,11 +58,7 @@ pub fn panel(report: &Report) -> Drawn {
             100. * inference.coverage,
             inference.interval,
             study.k,
-            if study.ceiling.is_empty() {
-                ""
-            } else {
-                " Dotted: self-retrieval in the same pools."
-            },
+            if study.ceiling.is_empty() { "" } else { " Dotted: self-retrieval in the same pools." },
             counted(study.n, "query"),
         ),
         csv: Some(table(study)),
@@ -84,11 +69,8 @@ pub fn panel(report: &Report) -> Drawn {
 /// The pool sizes that occur, ascending.
 fn pools(study: &PoolStudy) -> Vec<usize> {
     let curves = study.curves.iter().flat_map(|curve| &curve.points);
-    let mut pools: Vec<usize> = curves
-        .chain(&study.ceiling)
-        .map(|point| point.pool)
-        .filter(|&pool| pool > 0)
-        .collect();
+    let mut pools: Vec<usize> =
+        curves.chain(&study.ceiling).map(|point| point.pool).filter(|&pool| pool > 0).collect();
     pools.sort_unstable();
     pools.dedup();
     pools
@@ -99,14 +81,9 @@ fn ticks(plot: &Plot, pools: &[usize]) -> Vec<Tick> {
     let mut ticks: Vec<Tick> = Vec::new();
     for &pool in pools.iter().rev() {
         let at = pool as f64;
-        let room = ticks
-            .last()
-            .is_none_or(|next| plot.x(next.at) - plot.x(at) > 36.);
+        let room = ticks.last().is_none_or(|next| plot.x(next.at) - plot.x(at) > 36.);
         if room {
-            ticks.push(Tick {
-                at,
-                label: count(pool as u64),
-            });
+            ticks.push(Tick { at, label: count(pool as u64) });
         }
     }
     ticks
@@ -133,19 +110,13 @@ fn curve(plot: &Plot, points: &[PoolPoint]) -> Vec<(f64, f64)> {
 
 fn draw_curve(drawing: &mut Drawing, plot: &Plot, series: &Series, points: &[PoolPoint]) {
     let points = sorted(points);
-    let end =
-        |value: fn(&PoolPoint) -> f64| points.iter().map(move |p| plot.at(p.pool as f64, value(p)));
+    let end = |value: fn(&PoolPoint) -> f64| points.iter().map(move |p| plot.at(p.pool as f64, value(p)));
     let low: Vec<_> = end(|p| p.ci_low).collect();
-    let band: Vec<_> = end(|p| p.ci_high)
-        .chain(low.iter().copied().rev())
-        .collect();
+    let band: Vec<_> = end(|p| p.ci_high).chain(low.iter().copied().rev()).collect();
     drawing.polygon(&band, &format!("d-wash {}", series.fill()));
     if let [point] = points[..] {
         let x = plot.x(point.pool as f64);
-        drawing.line(
-            [x, plot.y(point.ci_low), x, plot.y(point.ci_high)],
-            &series.line(),
-        );
+        drawing.line([x, plot.y(point.ci_low), x, plot.y(point.ci_high)], &series.line());
     }
     drawing.polyline(&curve(plot, &points), &series.line());
     for point in &points {
@@ -189,17 +160,10 @@ fn table(study: &PoolStudy) -> String {
     let rows = study
         .curves
         .iter()
-        .flat_map(|curve| {
-            curve
-                .points
-                .iter()
-                .map(|point| (curve.decoder.as_str(), point))
-        })
+        .flat_map(|curve| curve.points.iter().map(|point| (curve.decoder.as_str(), point)))
         .chain(ceiling);
     csv(
-        [
-            "decoder", "k", "pool", "chance", "top_k", "ci_low", "ci_high",
-        ],
+        ["decoder", "k", "pool", "chance", "top_k", "ci_low", "ci_high"],
         rows.map(|(decoder, point)| {
             [
                 decoder.to_owned(),

@@ -77,10 +77,7 @@ impl Bins {
             (1..=pool).collect()
         } else {
             let powers = std::iter::successors(Some(1usize), |last| last.checked_mul(2));
-            powers
-                .take_while(|&last| last < pool)
-                .chain([pool])
-                .collect()
+            powers.take_while(|&last| last < pool).chain([pool]).collect()
         };
         Self { pool, last }
     }
@@ -114,10 +111,7 @@ impl Bins {
         let shown = |bin: usize| bin.is_multiple_of(every);
         (0..self.len())
             .filter(|&bin| shown(bin))
-            .map(|bin| Tick {
-                at: bin as f64 + 0.5,
-                label: count(self.last[bin] as u64),
-            })
+            .map(|bin| Tick { at: bin as f64 + 0.5, label: count(self.last[bin] as u64) })
             .collect()
     }
 
@@ -126,11 +120,7 @@ impl Bins {
     }
 
     fn axis(&self) -> &'static str {
-        if self.every_rank() {
-            "rank of the true candidate"
-        } else {
-            "rank of the true candidate, up to"
-        }
+        if self.every_rank() { "rank of the true candidate" } else { "rank of the true candidate, up to" }
     }
 
     fn words(&self) -> &'static str {
@@ -174,10 +164,7 @@ fn draw_decoder(
         drawing.line([left, y, left + width, y], "d-s-ink d-thin d-dash");
     }
     let bottom = plot.bottom();
-    drawing.line(
-        [plot.frame[0], bottom, plot.right(), bottom],
-        "d-s-ink d-thin",
-    );
+    drawing.line([plot.frame[0], bottom, plot.right(), bottom], "d-s-ink d-thin");
     let title = (plot.frame[0], plot.frame[1] - 8.);
     drawing.text(title, Anchor::Start, "d-strong d-f-ink", &series.name);
     let median = format!("median rank {}", rank(median(&ranks.ranks)));
@@ -197,10 +184,7 @@ fn table(bins: &Bins, all: &[(&Series, &Ranks)], shares: &[Vec<f64>]) -> String 
             ]
         })
     });
-    csv(
-        ["decoder", "first_rank", "last_rank", "fraction", "chance"],
-        rows,
-    )
+    csv(["decoder", "first_rank", "last_rank", "fraction", "chance"], rows)
 }
 
 #[cfg(test)]

@@ -33,11 +33,7 @@ pub fn draw_values(
             let colour = if unit.is_finite() {
                 gradient.eval_continuous(unit.clamp(0., 1.))
             } else {
-                colorous::Color {
-                    r: 128,
-                    g: 128,
-                    b: 128,
-                }
+                colorous::Color { r: 128, g: 128, b: 128 }
             };
             [colour.r, colour.g, colour.b]
         })
@@ -60,39 +56,21 @@ fn draw_png(drawing: &mut Drawing, at: [f64; 4], png: Option<Vec<u8>>, class: &s
 }
 
 fn picture_png(picture: &Picture) -> Option<Vec<u8>> {
-    let (width, height) = (
-        u32::try_from(picture.width()).ok()?,
-        u32::try_from(picture.height()).ok()?,
-    );
+    let (width, height) = (u32::try_from(picture.width()).ok()?, u32::try_from(picture.height()).ok()?);
     let shrink = MOST_PIXELS / f64::from(width.max(height));
     if shrink >= 1. {
-        return encode(
-            picture.pixels(),
-            picture.width(),
-            picture.height(),
-            ExtendedColorType::L8,
-        );
+        return encode(picture.pixels(), picture.width(), picture.height(), ExtendedColorType::L8);
     }
     let image = GrayImage::from_raw(width, height, picture.pixels().to_vec())?;
     let side = |extent: u32| ((f64::from(extent) * shrink).round() as u32).max(1);
     let small = imageops::thumbnail(&image, side(width), side(height));
-    encode(
-        &small,
-        small.width() as usize,
-        small.height() as usize,
-        ExtendedColorType::L8,
-    )
+    encode(&small, small.width() as usize, small.height() as usize, ExtendedColorType::L8)
 }
 
 fn encode(pixels: &[u8], width: usize, height: usize, kind: ExtendedColorType) -> Option<Vec<u8>> {
     let mut png = Vec::new();
     PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::Adaptive)
-        .write_image(
-            pixels,
-            u32::try_from(width).ok()?,
-            u32::try_from(height).ok()?,
-            kind,
-        )
+        .write_image(pixels, u32::try_from(width).ok()?, u32::try_from(height).ok()?, kind)
         .ok()?;
     Some(png)
 }

@@ -10,13 +10,7 @@ const WIDTH: f64 = 420.;
 const HEIGHT: f64 = 190.;
 
 pub fn panel(report: &Report) -> Drawn {
-    let values: Vec<f64> = report
-        .recording
-        .reliability
-        .iter()
-        .copied()
-        .filter(|r| r.is_finite())
-        .collect();
+    let values: Vec<f64> = report.recording.reliability.iter().copied().filter(|r| r.is_finite()).collect();
     if values.is_empty() {
         return Err("the reliability of single neurons was not computed".to_owned());
     }
@@ -37,12 +31,7 @@ pub fn panel(report: &Report) -> Drawn {
     plot.y_axis(&mut drawing, &plot.y.ticks(4), "neurons");
     for (i, &count) in counts.iter().enumerate() {
         let (left, top) = plot.at(low + i as f64 * width, count as f64);
-        let bar = [
-            left + 0.5,
-            top,
-            plot.frame[2] / bins as f64 - 1.,
-            plot.bottom() - top,
-        ];
+        let bar = [left + 0.5, top, plot.frame[2] / bins as f64 - 1., plot.bottom() - top];
         drawing.rect(bar, "d-f-blue");
     }
     let middle = median(&values);
@@ -50,11 +39,8 @@ pub fn panel(report: &Report) -> Drawn {
     drawing.line([at, 16., at, plot.bottom()], "d-s-ink d-mid d-dash");
     let label = format!("median {}", proportion(middle));
     // The label stands where there is room.
-    let (label_x, anchor) = if at + 90. < plot.right() {
-        (at + 6., Anchor::Start)
-    } else {
-        (at - 6., Anchor::End)
-    };
+    let (label_x, anchor) =
+        if at + 90. < plot.right() { (at + 6., Anchor::Start) } else { (at - 6., Anchor::End) };
     drawing.text((label_x, 24.), anchor, "d-small d-f-ink", &label);
     plot.x_axis(&mut drawing, &x.ticks(8), "split-half correlation r");
     drawing.set_height(plot.bottom() + 44.);

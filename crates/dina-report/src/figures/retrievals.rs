@@ -83,9 +83,7 @@ impl Layout {
         let mut layout = Self {
             width: 0.,
             label: labels.fold(70., f64::max) + 8.,
-            barcode: queries
-                .iter()
-                .any(|q| q.response.iter().any(|r| r.is_finite())),
+            barcode: queries.iter().any(|q| q.response.iter().any(|r| r.is_finite())),
             picture,
             retrieved: queries.iter().map(|q| q.retrieved.len()).max().unwrap_or(0),
         };
@@ -105,16 +103,8 @@ impl Layout {
 
     fn box_at(&self, column: usize, top: f64, picture: &Picture) -> [f64; 4] {
         // Every picture keeps its own proportions.
-        let (width, height) = fit(
-            picture.width(),
-            picture.height(),
-            self.picture.0,
-            self.picture.1,
-        );
-        let [dx, dy] = [
-            (self.picture.0 - width) / 2.,
-            (self.picture.1 - height) / 2.,
-        ];
+        let (width, height) = fit(picture.width(), picture.height(), self.picture.0, self.picture.1);
+        let [dx, dy] = [(self.picture.0 - width) / 2., (self.picture.1 - height) / 2.];
         [self.column(column) + dx, top + dy, width, height]
     }
 }
@@ -135,16 +125,8 @@ fn headers(drawing: &mut Drawing, layout: &Layout, direction: Direction) -> f64 
         },
     );
     for place in 1..=layout.retrieved {
-        let text = if place == 1 {
-            "1st"
-        } else {
-            ["2nd", "3rd"].get(place - 2).copied().unwrap_or("")
-        };
-        let text = if text.is_empty() {
-            format!("{place}th")
-        } else {
-            text.to_owned()
-        };
+        let text = if place == 1 { "1st" } else { ["2nd", "3rd"].get(place - 2).copied().unwrap_or("") };
+        let text = if text.is_empty() { format!("{place}th") } else { text.to_owned() };
         head(layout.column(place), &text);
     }
     22.
@@ -154,19 +136,9 @@ fn draw_query(drawing: &mut Drawing, layout: &Layout, query: &Retrieval, top: f6
     let height = layout.picture.1;
     let middle = top + height / 2.;
     let label = short(&query.label);
-    drawing.text(
-        (LEFT, middle - 2.),
-        Anchor::Start,
-        "d-small d-f-ink",
-        &label,
-    );
+    drawing.text((LEFT, middle - 2.), Anchor::Start, "d-small d-f-ink", &label);
     let place = format!("rank {}", rank(query.rank));
-    drawing.text(
-        (LEFT, middle + 13.),
-        Anchor::Start,
-        "d-small d-f-muted",
-        &place,
-    );
+    drawing.text((LEFT, middle + 13.), Anchor::Start, "d-small d-f-muted", &place);
     if layout.barcode {
         let x = layout.column(0) - BARCODE - GAP;
         draw_barcode(drawing, [x, top, BARCODE, height], &query.response);
@@ -185,13 +157,7 @@ fn draw_query(drawing: &mut Drawing, layout: &Layout, query: &Retrieval, top: f6
         );
         draw_picture(drawing, at, &candidate.image, &about);
         frame(drawing, at, candidate.correct);
-        under(
-            drawing,
-            at,
-            top + height,
-            candidate.similarity,
-            Some(candidate.correct),
-        );
+        under(drawing, at, top + height, candidate.similarity, Some(candidate.correct));
     }
     top + height + UNDER + 6.
 }
@@ -228,12 +194,7 @@ fn under(
         }
         None => {}
     }
-    drawing.text(
-        (left + sign, y + 4.),
-        Anchor::Start,
-        "d-small d-f-ink",
-        &text,
-    );
+    drawing.text((left + sign, y + 4.), Anchor::Start, "d-small d-f-ink", &text);
 }
 
 /// The response as gray bars between its 2nd and 98th percentile.
@@ -243,30 +204,17 @@ fn draw_barcode(drawing: &mut Drawing, at: [f64; 4], response: &[f32]) {
         return;
     }
     let together = finite.len().div_ceil(BARS);
-    let bars: Vec<f32> = finite
-        .chunks(together)
-        .map(|part| part.iter().sum::<f32>() / part.len() as f32)
-        .collect();
+    let bars: Vec<f32> =
+        finite.chunks(together).map(|part| part.iter().sum::<f32>() / part.len() as f32).collect();
     let mut sorted = bars.clone();
     sorted.sort_by(f32::total_cmp);
     let quantile = |q: f64| sorted[((sorted.len() - 1) as f64 * q).round() as usize];
     let (low, high) = (quantile(0.02), quantile(0.98));
     let unit = |value: f32| {
-        if high > low {
-            (value - low) / (high - low)
-        } else {
-            0.5
-        }
+        if high > low { (value - low) / (high - low) } else { 0.5 }
     };
     let about = format!("response of {} neurons", count(finite.len() as u64));
-    draw_values(
-        drawing,
-        at,
-        (&bars, bars.len()),
-        colorous::GREYS,
-        unit,
-        &about,
-    );
+    draw_values(drawing, at, (&bars, bars.len()), colorous::GREYS, unit, &about);
     frame(drawing, at, false);
 }
 

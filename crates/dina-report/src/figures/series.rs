@@ -14,11 +14,7 @@ const KNOWN: [(&str, &str); 4] = [
 
 /// What readers call a decoder.
 pub fn decoder_name(decoder: &str) -> String {
-    KNOWN
-        .iter()
-        .find(|(id, _)| *id == decoder)
-        .map_or(decoder, |(_, name)| name)
-        .to_owned()
+    KNOWN.iter().find(|(id, _)| *id == decoder).map_or(decoder, |(_, name)| name).to_owned()
 }
 
 /// `single trials, response to image`.

@@ -28,13 +28,7 @@ pub fn panel(report: &Report) -> Drawn {
     let mut drawing = Drawing::new(WIDTH, 0.);
     let sides = [
         (LEFT, "Image tower", "blue", &towers.image, &columns[0]),
-        (
-            RIGHT,
-            "Neural tower",
-            "vermillion",
-            &towers.neural,
-            &columns[1],
-        ),
+        (RIGHT, "Neural tower", "vermillion", &towers.neural, &columns[1]),
     ];
     for (x, name, colour, tower, column) in sides {
         let title = format!("{name}, {}", counted(tower.parameters, "trained value"));
@@ -65,13 +59,7 @@ pub fn panel(report: &Report) -> Drawn {
 }
 
 fn shape(level: &Level) -> String {
-    format!(
-        "{}: {} channels, {} x {}",
-        level.name,
-        count(level.channels as u64),
-        level.height,
-        level.width
-    )
+    format!("{}: {} channels, {} x {}", level.name, count(level.channels as u64), level.height, level.width)
 }
 
 /// The boxes of one tower, the input first, as lines of text.
@@ -128,11 +116,7 @@ impl Centre {
     fn of(towers: &Towers) -> Self {
         let lines = |text: &str| wrap(text, 11., CENTRE - 16.);
         Self {
-            levels: towers
-                .levels
-                .iter()
-                .flat_map(|level| lines(&shape(level)))
-                .collect(),
+            levels: towers.levels.iter().flat_map(|level| lines(&shape(level))).collect(),
             similarity: lines(&towers.similarity),
             objective: lines(&towers.objective),
         }
@@ -145,20 +129,12 @@ impl Centre {
 
     /// The height below it.
     fn below(&self) -> f64 {
-        STACK / 2.
-            + 2. * ARROW
-            + 2. * 32.
-            + LINE * (self.similarity.len() + self.objective.len()) as f64
+        STACK / 2. + 2. * ARROW + 2. * 32. + LINE * (self.similarity.len() + self.objective.len()) as f64
     }
 
     fn draw(&self, drawing: &mut Drawing, meet: f64) {
         let mut y = meet - self.above() + 12.;
-        drawing.text(
-            (MIDDLE, y),
-            Anchor::Middle,
-            "d-strong d-f-ink",
-            "shared feature maps",
-        );
+        drawing.text((MIDDLE, y), Anchor::Middle, "d-strong d-f-ink", "shared feature maps");
         for line in &self.levels {
             y += LINE;
             drawing.text((MIDDLE, y), Anchor::Middle, "d-small d-f-ink", line);
@@ -172,22 +148,14 @@ impl Centre {
         draw_stack(drawing, (a, meet), "A", "blue");
         draw_stack(drawing, (b, meet), "B", "vermillion");
         let mut top = meet + STACK / 2.;
-        for (name, lines) in [
-            ("similarity", &self.similarity),
-            ("objective", &self.objective),
-        ] {
+        for (name, lines) in [("similarity", &self.similarity), ("objective", &self.objective)] {
             let shaft = [(MIDDLE, top + 3.), (MIDDLE, top + ARROW - 2.)];
             drawing.arrow(&shaft, "d-s-muted d-thin", "d-f-muted");
             top += ARROW;
             let height = 30. + lines.len() as f64 * LINE;
             let at = [MIDDLE - CENTRE / 2., top, CENTRE, height - 4.];
             drawing.card(at, 4., "d-f-panel d-s-muted d-thin");
-            drawing.text(
-                (MIDDLE, top + 17.),
-                Anchor::Middle,
-                "d-strong d-f-ink",
-                name,
-            );
+            drawing.text((MIDDLE, top + 17.), Anchor::Middle, "d-strong d-f-ink", name);
             for (i, line) in lines.iter().enumerate() {
                 let at = (MIDDLE, top + 33. + i as f64 * LINE);
                 drawing.text(at, Anchor::Middle, "d-small d-f-ink", line);

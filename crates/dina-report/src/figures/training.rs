@@ -14,9 +14,7 @@ const MOST_POINTS: usize = 300;
 pub fn panel(report: &Report) -> Drawn {
     let runs = report.training.get()?;
     let any = |curve: fn(&TrainingRun) -> &Vec<Sample>| {
-        runs.iter()
-            .flat_map(curve)
-            .any(|sample| sample.value.is_finite())
+        runs.iter().flat_map(curve).any(|sample| sample.value.is_finite())
     };
     if !any(|run| &run.train_loss) {
         return Err("no training loss was recorded".to_owned());
@@ -33,37 +31,15 @@ pub fn panel(report: &Report) -> Drawn {
     let weight = if runs.len() > 1 { "d-thin" } else { "d-mid" };
 
     let mut drawing = Drawing::new(WIDTH, 0.);
-    let used = legend(
-        &mut drawing,
-        14.,
-        4.,
-        WIDTH - 18.,
-        &entries(validation_loss, validated),
-    );
-    let losses = runs
-        .iter()
-        .flat_map(|run| [&run.train_loss, &run.validation_loss]);
+    let used = legend(&mut drawing, 14., 4., WIDTH - 18., &entries(validation_loss, validated));
+    let losses = runs.iter().flat_map(|run| [&run.train_loss, &run.validation_loss]);
     let shown = losses.flat_map(|curve| thin(curve)).map(|(_, value)| value);
-    let loss = Plot {
-        frame: [62., 14. + used, WIDTH - 78., HEIGHT],
-        x,
-        y: Scale::around(shown, 5),
-    };
+    let loss = Plot { frame: [62., 14. + used, WIDTH - 78., HEIGHT], x, y: Scale::around(shown, 5) };
     loss.y_axis(&mut drawing, &loss.y.ticks(5), "loss");
     for run in runs {
-        draw(
-            &mut drawing,
-            &loss,
-            &run.train_loss,
-            (weight, "blue", Marker::Circle),
-        );
+        draw(&mut drawing, &loss, &run.train_loss, (weight, "blue", Marker::Circle));
         let dashed = format!("{weight} d-dash");
-        draw(
-            &mut drawing,
-            &loss,
-            &run.validation_loss,
-            (&dashed, "green", Marker::Square),
-        );
+        draw(&mut drawing, &loss, &run.validation_loss, (&dashed, "green", Marker::Square));
     }
     let mut last = loss;
     if validated {
@@ -81,34 +57,20 @@ pub fn panel(report: &Report) -> Drawn {
     })
 }
 
-fn draw_validation(
-    drawing: &mut Drawing,
-    above: &Plot,
-    runs: &[TrainingRun],
-    weight: &str,
-) -> Plot {
+fn draw_validation(drawing: &mut Drawing, above: &Plot, runs: &[TrainingRun], weight: &str) -> Plot {
     let [left, _, width, _] = above.frame;
-    let values = runs
-        .iter()
-        .flat_map(|run| &run.validation_top1)
-        .map(|s| s.value);
+    let values = runs.iter().flat_map(|run| &run.validation_top1).map(|s| s.value);
     let plot = Plot {
         frame: [left, above.bottom() + 22., width, HEIGHT],
         x: above.x,
         y: Scale::around(values.chain([0.]), 5),
     };
-    drawing.line(
-        [left, above.bottom(), above.right(), above.bottom()],
-        "d-s-ink d-thin",
-    );
+    drawing.line([left, above.bottom(), above.right(), above.bottom()], "d-s-ink d-thin");
     plot.y_axis(drawing, &plot.y.ticks(5), "validation top-1");
     for run in runs {
         let look = (weight, "vermillion", Marker::Circle);
         draw(drawing, &plot, &run.validation_top1, look);
-        let kept = run
-            .validation_top1
-            .iter()
-            .find(|s| Some(s.step) == run.kept_step);
+        let kept = run.validation_top1.iter().find(|s| Some(s.step) == run.kept_step);
         if let Some(sample) = kept {
             let at = plot.at(sample.step as f64, sample.value);
             let about = format!("{}: kept step {}", run.label, count(sample.step));
@@ -124,10 +86,7 @@ fn draw(
     samples: &[Sample],
     (weight, colour, marker): (&str, &str, Marker),
 ) {
-    let points: Vec<_> = thin(samples)
-        .into_iter()
-        .map(|(step, value)| plot.at(step, value))
-        .collect();
+    let points: Vec<_> = thin(samples).into_iter().map(|(step, value)| plot.at(step, value)).collect();
     if let [point] = points[..] {
         drawing.marker(marker, point, 4., &format!("d-f-{colour}"), "");
     }
@@ -141,9 +100,7 @@ fn thin(samples: &[Sample]) -> Vec<(f64, f64)> {
         .chunks(together(finite.len()))
         .map(|part| {
             let mean = |value: fn(&Sample) -> f64| {
-                part.iter()
-                    .map(|sample| value(sample) / part.len() as f64)
-                    .sum::<f64>()
+                part.iter().map(|sample| value(sample) / part.len() as f64).sum::<f64>()
             };
             (mean(|s| s.step as f64), mean(|s| s.value))
         })
@@ -178,28 +135,17 @@ fn entries(validation_loss: bool, validated: bool) -> Vec<Entry> {
 }
 
 fn caption(runs: &[TrainingRun], validation_loss: bool, validated: bool) -> String {
-    let longest = runs
-        .iter()
-        .map(|run| run.train_loss.len())
-        .max()
-        .unwrap_or(0);
+    let longest = runs.iter().map(|run| run.train_loss.len()).max().unwrap_or(0);
     let mut caption = format!(
         "Training loss{} over the optimiser's steps",
-        if validation_loss {
-            " and validation loss"
-        } else {
-            ""
-        },
+        if validation_loss { " and validation loss" } else { "" },
     );
     match runs {
         [_] => caption.push('.'),
         _ => caption += &format!(", one line for each of {}.", counted(runs.len(), "run")),
     }
     if together(longest) > 1 {
-        caption += &format!(
-            " Points are means of {} recorded values.",
-            together(longest)
-        );
+        caption += &format!(" Points are means of {} recorded values.", together(longest));
     }
     caption += if validated {
         " Below: top-1 identification of validation images; the diamond marks the weights that were \
@@ -220,12 +166,7 @@ fn table(runs: &[TrainingRun]) -> String {
         .into_iter()
         .flat_map(move |(quantity, samples)| {
             samples.iter().map(move |sample| {
-                [
-                    run.label.clone(),
-                    quantity.to_owned(),
-                    sample.step.to_string(),
-                    raw(sample.value),
-                ]
+                [run.label.clone(), quantity.to_owned(), sample.step.to_string(), raw(sample.value)]
             })
         })
     });

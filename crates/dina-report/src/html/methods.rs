@@ -54,10 +54,7 @@ fn split(split: &Split) -> String {
             counted(folds, "fold")
         ),
     };
-    format!(
-        "{scheme} {} stay on one side.",
-        sentence(&split.kept_together).trim_end_matches('.')
-    )
+    format!("{scheme} {} stay on one side.", sentence(&split.kept_together).trim_end_matches('.'))
 }
 
 fn model(towers: &Towers) -> String {
@@ -84,9 +81,7 @@ fn optimisation(optimisation: &Optimisation) -> String {
         count(optimisation.steps),
     );
     match optimisation.clip_norm {
-        Some(norm) => {
-            text += &format!(", gradients clipped at a global norm of {}.", setting(norm))
-        }
+        Some(norm) => text += &format!(", gradients clipped at a global norm of {}.", setting(norm)),
         None => text.push('.'),
     }
     for detail in std::iter::once(&optimisation.stopping).chain(&optimisation.details) {

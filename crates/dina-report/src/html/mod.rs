@@ -124,9 +124,7 @@ impl Numbered {
             Err(reason) => return absent(what, reason),
         };
         self.0 += 1;
-        let svg = panel
-            .drawing
-            .inline(&panel.name, &panel.title, &panel.caption);
+        let svg = panel.drawing.inline(&panel.name, &panel.title, &panel.caption);
         markup! {
             figure id={ "figure-" (panel.name) } class=(class) {
                 div.scroll tabindex=[(class == "wide").then_some("0")]
@@ -146,11 +144,7 @@ impl Numbered {
 /// The sentence that stands where something is missing.
 fn absent(what: &str, reason: &str) -> Markup {
     let reason = reason.trim().trim_end_matches('.');
-    let verb = if what.ends_with('s') && !what.ends_with("ss") {
-        "are"
-    } else {
-        "is"
-    };
+    let verb = if what.ends_with('s') && !what.ends_with("ss") { "are" } else { "is" };
     markup! { p.absent { (what) " " (verb) " left out, because " (reason) "." } }
 }
 
@@ -180,8 +174,7 @@ fn verdict_box(report: &Report) -> Markup {
 fn style() -> String {
     let variables = |shade: fn(&Colour) -> &'static str| -> String {
         let each = COLOURS.iter();
-        each.map(|c| format!("--{}:{};", c.name, shade(c)))
-            .collect()
+        each.map(|c| format!("--{}:{};", c.name, shade(c))).collect()
     };
     format!(
         ":root{{{}}}@media screen and (prefers-color-scheme:dark){{:root{{{}}}}}{}{}",

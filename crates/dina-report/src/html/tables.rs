@@ -5,8 +5,7 @@ use maud::{Markup, html};
 use super::absent;
 use crate::figures::{condition_words, decoder_name};
 use crate::format::{
-    NONE, bytes, count, duration, interval, p_value, proportion, rank, sentence, signed,
-    with_interval,
+    NONE, bytes, count, duration, interval, p_value, proportion, rank, sentence, signed, with_interval,
 };
 use crate::{Ceiling, Identification, Measure, Provenance, RecordingSummary, Report};
 
@@ -19,11 +18,8 @@ pub fn identification(report: &Report) -> Markup {
     let ceilings = report.ceilings.get();
     let mut groups: Vec<Vec<&Identification>> = Vec::new();
     for row in &report.identification {
-        let key =
-            |r: &Identification| (r.split.clone(), r.trials, r.direction, r.pool, r.n, r.folds);
-        let same = groups
-            .iter_mut()
-            .find(|g| g.first().is_some_and(|f| key(f) == key(row)));
+        let key = |r: &Identification| (r.split.clone(), r.trials, r.direction, r.pool, r.n, r.folds);
+        let same = groups.iter_mut().find(|g| g.first().is_some_and(|f| key(f) == key(row)));
         match same {
             Some(group) => group.push(row),
             None => groups.push(vec![row]),

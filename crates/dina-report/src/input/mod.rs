@@ -14,8 +14,8 @@ mod training;
 pub use alignability::{Alignability, ChannelAlignability};
 pub use examples::{Candidate, MapExample, MapExamples, Retrieval, Retrievals};
 pub use identification::{
-    Ceiling, Comparison, Condition, Direction, Identification, Measure, PoolCurve, PoolPoint,
-    PoolStudy, Ranks, Trials,
+    Ceiling, Comparison, Condition, Direction, Identification, Measure, PoolCurve, PoolPoint, PoolStudy,
+    Ranks, Trials,
 };
 pub use methods::{BaselineMethod, Inference, Methods, Optimisation, Scheme, Split};
 pub use picture::{Maps, Picture};

@@ -33,11 +33,7 @@ impl Picture {
     /// [`Error::Shape`] when the pixels do not fill the shape or there is none.
     pub fn new(height: usize, width: usize, pixels: Vec<u8>) -> Result<Self> {
         filled("picture", &[height, width], pixels.len())?;
-        Ok(Self {
-            width,
-            height,
-            pixels,
-        })
+        Ok(Self { width, height, pixels })
     }
 
     /// A picture from values in any unit: `low` becomes black and `high` white, what lies beyond
@@ -45,19 +41,10 @@ impl Picture {
     ///
     /// # Errors
     /// As [`Picture::new`].
-    pub fn from_values(
-        height: usize,
-        width: usize,
-        values: &[f32],
-        low: f32,
-        high: f32,
-    ) -> Result<Self> {
+    pub fn from_values(height: usize, width: usize, values: &[f32], low: f32, high: f32) -> Result<Self> {
         let span = (high - low).max(f32::MIN_POSITIVE);
         // The cast saturates, and takes NaN to 0.
-        let pixels = values
-            .iter()
-            .map(|value| ((value - low) / span * 255.).round() as u8)
-            .collect();
+        let pixels = values.iter().map(|value| ((value - low) / span * 255.).round() as u8).collect();
         Self::new(height, width, pixels)
     }
 
@@ -110,12 +97,7 @@ impl Maps {
     /// [`Error::Shape`] when the values do not fill the shape or there is none.
     pub fn new(channels: usize, height: usize, width: usize, values: Vec<f32>) -> Result<Self> {
         filled("feature maps", &[channels, height, width], values.len())?;
-        Ok(Self {
-            channels,
-            height,
-            width,
-            values,
-        })
+        Ok(Self { channels, height, width, values })
     }
 
     /// Number of channels.
@@ -142,9 +124,7 @@ impl Maps {
 
 /// Checks that `found` values fill the shape and that the shape holds any.
 fn filled(what: &str, shape: &[usize], found: usize) -> Result<()> {
-    let size = shape
-        .iter()
-        .try_fold(1usize, |size, &extent| size.checked_mul(extent));
+    let size = shape.iter().try_fold(1usize, |size, &extent| size.checked_mul(extent));
     if found > 0 && size == Some(found) {
         return Ok(());
     }

@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Alignability, Ceiling, Check, Comparison, Condition, Identification, MapExamples, Methods,
-    PoolStudy, Provenance, Ranks, RecordingSummary, Retrievals, Towers, TrainingRun,
+    Alignability, Ceiling, Check, Comparison, Condition, Identification, MapExamples, Methods, PoolStudy,
+    Provenance, Ranks, RecordingSummary, Retrievals, Towers, TrainingRun,
 };
 
 /// A piece of a report that may be missing, but never without a reason.
@@ -22,9 +22,7 @@ pub enum Part<T> {
 impl<T> Part<T> {
     /// A missing piece and why it is missing.
     pub fn absent(reason: impl Into<String>) -> Self {
-        Self::Absent {
-            reason: reason.into(),
-        }
+        Self::Absent { reason: reason.into() }
     }
 
     /// The piece, or the reason why there is none.

@@ -24,14 +24,8 @@ pub enum Marker {
 
 impl Marker {
     /// The shapes that series take, in order.
-    pub const SERIES: [Self; 6] = [
-        Self::Circle,
-        Self::Square,
-        Self::Triangle,
-        Self::Diamond,
-        Self::Down,
-        Self::Cross,
-    ];
+    pub const SERIES: [Self; 6] =
+        [Self::Circle, Self::Square, Self::Triangle, Self::Diamond, Self::Down, Self::Cross];
 }
 
 /// A picture in the making: shapes on a ground of so many units, which scale with the page.
@@ -48,11 +42,7 @@ pub struct Drawing {
 impl Drawing {
     /// An empty picture.
     pub fn new(width: f64, height: f64) -> Self {
-        Self {
-            width,
-            height,
-            body: String::new(),
-        }
+        Self { width, height, body: String::new() }
     }
 
     /// Makes the picture as high as what was drawn turned out to need.
@@ -61,11 +51,7 @@ impl Drawing {
     }
 
     pub fn rect(&mut self, [x, y, width, height]: [f64; 4], class: &str) {
-        self.shape(
-            "rect",
-            class,
-            &[("x", x), ("y", y), ("width", width), ("height", height)],
-        );
+        self.shape("rect", class, &[("x", x), ("y", y), ("width", width), ("height", height)]);
     }
 
     /// A rectangle with round corners.
@@ -73,22 +59,12 @@ impl Drawing {
         self.shape(
             "rect",
             class,
-            &[
-                ("x", x),
-                ("y", y),
-                ("width", width),
-                ("height", height),
-                ("rx", radius),
-            ],
+            &[("x", x), ("y", y), ("width", width), ("height", height), ("rx", radius)],
         );
     }
 
     pub fn line(&mut self, [x1, y1, x2, y2]: [f64; 4], class: &str) {
-        self.shape(
-            "line",
-            class,
-            &[("x1", x1), ("y1", y1), ("x2", x2), ("y2", y2)],
-        );
+        self.shape("line", class, &[("x1", x1), ("y1", y1), ("x2", x2), ("y2", y2)]);
     }
 
     /// A line with a head at its end.
@@ -100,8 +76,7 @@ impl Drawing {
         let length = (x - x0).hypot(y - y0);
         if length > 0. {
             let (dx, dy) = ((x - x0) / length, (y - y0) / length);
-            let at =
-                |along: f64, aside: f64| (x - along * dx - aside * dy, y - along * dy + aside * dx);
+            let at = |along: f64, aside: f64| (x - along * dx - aside * dy, y - along * dy + aside * dx);
             self.polygon(&[(x, y), at(7., 3.5), at(7., -3.5)], head);
         }
     }
@@ -170,10 +145,7 @@ impl Drawing {
                 (-0.4, -0.4),
             ],
         };
-        let corners: Vec<_> = corners
-            .iter()
-            .map(|(u, v)| (x + r * u, y + r * v))
-            .collect();
+        let corners: Vec<_> = corners.iter().map(|(u, v)| (x + r * u, y + r * v)).collect();
         self.body += &format!(
             "<path d=\"{}Z\" class=\"{class}\"><title>{}</title></path>\n",
             path(&corners),
@@ -191,14 +163,7 @@ impl Drawing {
         self.placed_text((x, y), &turn, Anchor::Middle, class, text);
     }
 
-    fn placed_text(
-        &mut self,
-        (x, y): (f64, f64),
-        turn: &str,
-        anchor: Anchor,
-        class: &str,
-        text: &str,
-    ) {
+    fn placed_text(&mut self, (x, y): (f64, f64), turn: &str, anchor: Anchor, class: &str, text: &str) {
         if !on_page((x, y)) || text.is_empty() {
             return;
         }
@@ -249,14 +214,7 @@ impl Drawing {
         self.element(&attributes, &ground, name, title, description)
     }
 
-    fn element(
-        &self,
-        attributes: &str,
-        ground: &str,
-        name: &str,
-        title: &str,
-        description: &str,
-    ) -> String {
+    fn element(&self, attributes: &str, ground: &str, name: &str, title: &str, description: &str) -> String {
         let (width, height) = (number(self.width), number(self.height));
         let (title, description) = (escape(title), escape(description));
         format!(
@@ -325,10 +283,7 @@ mod tests {
         drawing.marker(Marker::Square, (f64::NAN, 0.), 2., "a", "");
         drawing.text((f64::NAN, 0.), Anchor::Start, "a", "text");
         assert_eq!(drawing.body, "");
-        drawing.polyline(
-            &[(0., 0.), (1., 1.), (f64::NAN, 2.), (3., 3.), (4., 4.)],
-            "a",
-        );
+        drawing.polyline(&[(0., 0.), (1., 1.), (f64::NAN, 2.), (3., 3.), (4., 4.)], "a");
         assert_eq!(drawing.body.matches("<path").count(), 2);
     }
 

@@ -52,17 +52,8 @@ pub fn legend(drawing: &mut Drawing, left: f64, top: f64, width: f64, entries: &
             }
             Key::Patch => drawing.rect([x + 3., middle - 5., KEY - 6., 10.], &entry.fill),
         }
-        drawing.text(
-            (x + KEY + 6., middle + 4.),
-            Anchor::Start,
-            "d-f-ink",
-            &entry.name,
-        );
+        drawing.text((x + KEY + 6., middle + 4.), Anchor::Start, "d-f-ink", &entry.name);
         x += needed + GAP;
     }
-    if entries.is_empty() {
-        0.
-    } else {
-        y + ROW - top
-    }
+    if entries.is_empty() { 0. } else { y + ROW - top }
 }

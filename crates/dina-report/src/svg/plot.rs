@@ -40,26 +40,13 @@ impl Plot {
     /// The horizontal axis with its ticks and name under the frame.
     pub fn x_axis(&self, drawing: &mut Drawing, ticks: &[Tick], name: &str) {
         let bottom = self.bottom();
-        drawing.line(
-            [self.frame[0], bottom, self.right(), bottom],
-            "d-s-ink d-thin",
-        );
+        drawing.line([self.frame[0], bottom, self.right(), bottom], "d-s-ink d-thin");
         for tick in ticks {
             let x = self.x(tick.at);
             drawing.line([x, bottom, x, bottom + 4.], "d-s-ink d-thin");
-            drawing.text(
-                (x, bottom + 16.),
-                Anchor::Middle,
-                "d-small d-f-ink",
-                &tick.label,
-            );
+            drawing.text((x, bottom + 16.), Anchor::Middle, "d-small d-f-ink", &tick.label);
         }
-        drawing.text(
-            (self.frame[0] + self.frame[2] / 2., bottom + 34.),
-            Anchor::Middle,
-            "d-f-ink",
-            name,
-        );
+        drawing.text((self.frame[0] + self.frame[2] / 2., bottom + 34.), Anchor::Middle, "d-f-ink", name);
     }
 
     /// The vertical axis with its ticks and name left of the frame, and faint lines across it.
@@ -67,12 +54,7 @@ impl Plot {
         for tick in ticks {
             let y = self.y(tick.at);
             drawing.line([self.frame[0], y, self.right(), y], "d-s-rule d-thin");
-            drawing.text(
-                (self.frame[0] - 7., y + 4.),
-                Anchor::End,
-                "d-small d-f-ink",
-                &tick.label,
-            );
+            drawing.text((self.frame[0] - 7., y + 4.), Anchor::End, "d-small d-f-ink", &tick.label);
         }
         let middle = self.frame[1] + self.frame[3] / 2.;
         drawing.upward_text((self.frame[0] - 42., middle), "d-f-ink", name);

@@ -29,20 +29,14 @@ pub enum Scale {
 impl Scale {
     /// A linear scale over these limits, which are widened where they coincide.
     pub fn linear(low: f64, high: f64) -> Self {
-        let (low, high) = if low.is_finite() && high.is_finite() {
-            (low.min(high), low.max(high))
-        } else {
-            (0., 1.)
-        };
+        let (low, high) =
+            if low.is_finite() && high.is_finite() { (low.min(high), low.max(high)) } else { (0., 1.) };
         // Apart enough for f64 to tell ticks apart.
         if high - low > 1e-9 * low.abs().max(high.abs()).max(1e-6) {
             return Self::Linear { low, high };
         }
         let pad = if low == 0. { 1. } else { low.abs() / 2. };
-        Self::Linear {
-            low: low - pad,
-            high: high + pad,
-        }
+        Self::Linear { low: low - pad, high: high + pad }
     }
 
     /// A linear scale over the finite ones of these values, widened to round ticks.
@@ -59,10 +53,7 @@ impl Scale {
     pub fn log(values: impl IntoIterator<Item = f64>) -> Self {
         let (low, high) = limits(values.into_iter().filter(|&v| v > 0.)).unwrap_or((1., 10.));
         let room = (high / low).max(1.5).powf(0.04);
-        Self::Log {
-            low: low / room,
-            high: high * room,
-        }
+        Self::Log { low: low / room, high: high * room }
     }
 
     /// Where a value lies: 0 at the start, 1 at the end.
@@ -91,23 +82,18 @@ impl Scale {
 
 /// The smallest and the largest finite value.
 pub fn limits(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
-    values
-        .into_iter()
-        .filter(|v| v.is_finite())
-        .fold(None, |limits, v| match limits {
-            None => Some((v, v)),
-            Some((low, high)) => Some((f64::min(low, v), f64::max(high, v))),
-        })
+    values.into_iter().filter(|v| v.is_finite()).fold(None, |limits, v| match limits {
+        None => Some((v, v)),
+        Some((low, high)) => Some((f64::min(low, v), f64::max(high, v))),
+    })
 }
 
 /// The step of 1, 2 or 5 times a power of ten that gives at most about this many steps.
 fn nice_step(span: f64, steps: usize) -> f64 {
     let raw = span / steps.max(1) as f64;
     let power = 10f64.powf(raw.log10().floor());
-    let factor = [1., 2., 5., 10.]
-        .into_iter()
-        .find(|factor| factor * power >= raw * (1. - 1e-9))
-        .unwrap_or(10.);
+    let factor =
+        [1., 2., 5., 10.].into_iter().find(|factor| factor * power >= raw * (1. - 1e-9)).unwrap_or(10.);
     factor * power
 }
 
@@ -118,10 +104,7 @@ fn linear_ticks(low: f64, high: f64, about: usize) -> Vec<Tick> {
     (0..=2 * about + 2)
         .map(|i| (first + i as f64) * step)
         .take_while(|&at| at <= high + step * 1e-6)
-        .map(|at| Tick {
-            at,
-            label: label(at, decimals),
-        })
+        .map(|at| Tick { at, label: label(at, decimals) })
         .collect()
 }
 
@@ -132,10 +115,7 @@ fn log_ticks(low: f64, high: f64, about: usize) -> Vec<Tick> {
             .clone()
             .flat_map(|decade| factors.iter().map(move |f| f * 10f64.powi(decade)))
             .filter(|&at| at >= low && at <= high)
-            .map(|at| Tick {
-                at,
-                label: label(at, (-at.log10().floor()).max(0.) as usize),
-            })
+            .map(|at| Tick { at, label: label(at, (-at.log10().floor()).max(0.) as usize) })
             .collect()
     };
     [&[1., 2., 5.][..], &[1., 3.], &[1.]]
@@ -167,19 +147,10 @@ mod tests {
 
     #[test]
     fn ticks_are_round() {
-        assert_eq!(
-            labels(Scale::linear(0., 1.), 5),
-            ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
-        );
+        assert_eq!(labels(Scale::linear(0., 1.), 5), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(labels(Scale::linear(-0.1, 0.1), 2), ["−0.1", "0.0", "0.1"]);
-        assert_eq!(
-            labels(Scale::linear(0., 2000.), 4),
-            ["0", "500", "1,000", "1,500", "2,000"]
-        );
-        assert_eq!(
-            labels(Scale::log([10., 1000.]), 5),
-            ["10", "20", "50", "100", "200", "500", "1,000"]
-        );
+        assert_eq!(labels(Scale::linear(0., 2000.), 4), ["0", "500", "1,000", "1,500", "2,000"]);
+        assert_eq!(labels(Scale::log([10., 1000.]), 5), ["10", "20", "50", "100", "200", "500", "1,000"]);
         assert_eq!(Scale::around([0.13, 0.87], 5), Scale::linear(0., 1.));
     }
 

@@ -1,0 +1,77 @@
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use dina_study::{JobConfig, Profile};
+
+/// Where the recording comes from.
+#[derive(Debug, Clone, Args)]
+pub struct DataFlags {
+    /// Recording to read (.mat or .npz); without it a population is simulated
+    #[arg(long, value_name = "FILE", requires = "images")]
+    pub recording: Option<PathBuf>,
+    /// Images that were shown in the recording (.mat or .npz)
+    #[arg(long, value_name = "FILE", requires = "recording")]
+    pub images: Option<PathBuf>,
+    /// Categories of the images (.mat)
+    #[arg(long, value_name = "FILE", requires = "recording")]
+    pub classes: Option<PathBuf>,
+}
+
+/// Flags of every program that runs the job or a stage of it.
+#[derive(Debug, Clone, Args)]
+pub struct JobFlags {
+    /// Recording and images
+    #[command(flatten)]
+    pub data: DataFlags,
+    /// How much work: smoke (seconds), quick (minutes), full (hours)
+    #[arg(long, default_value_t = Profile::Quick)]
+    pub profile: Profile,
+    /// What every random draw comes from
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Where the towers run
+    #[arg(long, value_enum, default_value_t = DeviceKind::Cpu)]
+    pub device: DeviceKind,
+    /// Folds of cross-validation over images; 1 is one held-out test set [default: 6 below 500 images, else 1]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
+    pub folds: Option<u16>,
+    /// Preprocessing: standard, stringer-matlab or stringer-notebook
+    #[arg(long, default_value_t = dina_data::Preset::Standard)]
+    pub preset: dina_data::Preset,
+    /// Output folder
+    #[arg(long, value_name = "DIR", default_value = "dina-out")]
+    pub out: PathBuf,
+}
+
+/// Where the towers run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceKind {
+    /// The processor
+    Cpu,
+    /// An NVIDIA card; needs a build with `--features cuda`
+    Cuda,
+    /// An Apple GPU; needs a build with `--features metal`
+    Metal,
+}
+
+impl JobFlags {
+    /// The configuration that these flags mean.
+    pub fn config(&self) -> JobConfig {
+        let mut config = match (&self.data.recording, &self.data.images) {
+            (Some(recording), Some(images)) => JobConfig::recorded(
+                recording.clone(),
+                images.clone(),
+                self.data.classes.clone(),
+                self.profile,
+                self.seed,
+            ),
+            _ => JobConfig::simulated(self.profile, self.seed),
+        };
+        config.folds = self.folds.map(usize::from);
+        config.preset = self.preset;
+        config
+    }
+}

@@ -1,0 +1,9 @@
+//! What the programs share: flags, devices, threads, progress, and how an error ends them.
+
+mod flags;
+mod progress;
+mod run;
+
+pub use flags::{DataFlags, DeviceKind, JobFlags};
+pub use progress::Terminal;
+pub use run::{exit, job, summary_lines};

@@ -1,0 +1,83 @@
+use std::process::ExitCode;
+
+use candle_core::Device;
+use dina_study::{Error, Job, RecordingSummary, Result};
+
+use crate::{DeviceKind, JobFlags};
+
+/// Makes the job that the flags ask for, with its threads and its device.
+///
+/// # Errors
+/// When the device is not there or was not built in.
+pub fn job(flags: &JobFlags, resume: bool) -> Result<Job> {
+    let threads = set_threads(flags.threads.map(usize::from));
+    Ok(Job { config: flags.config(), device: device(flags.device)?, threads, out: flags.out.clone(), resume })
+}
+
+/// Fixes the number of threads of everything that computes. Has to come before any of it starts.
+fn set_threads(threads: Option<usize>) -> usize {
+    let Some(threads) = threads else {
+        return std::thread::available_parallelism().map_or(1, usize::from);
+    };
+    // SAFETY: called from `main` before any thread is started. The tensor library and rayon read this
+    // variable when they first compute; neither has another way to be told.
+    unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
+    threads
+}
+
+fn device(kind: DeviceKind) -> Result<Device> {
+    let missing = |feature: &str, why: String| {
+        Error::Job(format!(
+            "--device {feature}: {why}; build with `--features {feature}` on a machine that has one, or use --device cpu"
+        ))
+    };
+    match kind {
+        DeviceKind::Cpu => Ok(Device::Cpu),
+        DeviceKind::Cuda => Device::new_cuda(0).map_err(|e| missing("cuda", first_line(&e))),
+        DeviceKind::Metal => Device::new_metal(0).map_err(|e| missing("metal", first_line(&e))),
+    }
+}
+
+fn first_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+/// Ends a program: with one sentence on standard error where something went wrong.
+pub fn exit<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A recording in lines for people.
+pub fn summary_lines(summary: &RecordingSummary) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{} presentations of {} stimuli ({} repeats at least, {} gray screens), {} neurons, {} spontaneous bins",
+        summary.presentations,
+        summary.stimuli,
+        summary.repeats,
+        summary.gray_screens,
+        summary.neurons,
+        summary.spontaneous_bins
+    )];
+    if let (Some(signal), Some(half)) = (summary.signal_variance, summary.split_half_r) {
+        lines.push(format!(
+            "signal variance {signal:.3}, split-half r {half:.3} (median), on {}",
+            summary.measured_on
+        ));
+    }
+    if let Some(found) = &summary.self_retrieval {
+        lines.push(format!(
+            "self-retrieval: top-1 {:.3}, top-5 {:.3} of {} (chance {:.4})",
+            found.top1,
+            found.top5,
+            found.pool,
+            1. / found.pool as f64
+        ));
+    }
+    lines
+}

@@ -1,0 +1,31 @@
+//! The second half of the main job: decodes with trained towers and the baselines, and writes the report.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use dina_examples::{JobFlags, Terminal, exit, job};
+use dina_study::Result;
+
+/// Decodes held-out images from the checkpoints that `train` left, and writes results.json and report.html.
+///
+/// Give the same flags as `train`: another recording, seed, profile or split is refused.
+#[derive(Parser)]
+#[command(version)]
+struct Flags {
+    #[command(flatten)]
+    job: JobFlags,
+}
+
+fn main() -> ExitCode {
+    exit(run(&Flags::parse()))
+}
+
+fn run(flags: &Flags) -> Result<()> {
+    let job = job(&flags.job, true)?;
+    let progress = Terminal::default();
+    let prepared = job.prepare(&progress)?;
+    let trained = job.load_trained(&prepared)?;
+    job.finish(prepared, &trained, &progress)?;
+    println!("report: {}", job.out.join("report.html").display());
+    Ok(())
+}
