@@ -21,7 +21,7 @@ const COMPONENTS: usize = 32;
 /// Ranks of the fit of the exponent, counted from 1.
 const RANKS: std::ops::RangeInclusive<usize> = 11..=500;
 /// Neurons in the ridge model.
-const MODELLED: usize = 600;
+const MODELLED: usize = 1_000;
 
 fn main() -> Result<(), Failure> {
     let mut config = SimulationConfig::default();
@@ -200,6 +200,14 @@ fn explained(simulation: &Simulation, first: &Array2<f32>, second: &Array2<f32>)
         }
         println!("ridge on {name}: squared correlation with the noise-free mean {:.3?}", quartiles(&truth));
         if name.starts_with("two") {
+            let trials = first.slice(s![rest.., ..neurons]);
+            let candidates = prediction.slice(s![rest.., ..]);
+            let similarity =
+                unit_rows(&trials.to_owned()).dot(&unit_rows(&candidates.to_owned()).t());
+            println!(
+                "ridge encoding identifies {:.3} of single trials among {test} held-out images ({neurons} neurons, unweighted)",
+                top1(&similarity)
+            );
             println!(
                 "  cross-repeat FEVE of {} neurons with r > 0.15 {:.3?}",
                 crossed.len(),

@@ -12,6 +12,8 @@ mod energy;
 mod neuron;
 mod retina;
 mod scene;
+#[cfg(test)]
+mod tests;
 mod texture;
 mod truth;
 mod variability;
