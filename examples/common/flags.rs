@@ -70,7 +70,9 @@ impl JobFlags {
             ),
             _ => JobConfig::simulated(self.profile, self.seed),
         };
-        config.folds = self.folds.map(usize::from);
+        if let Some(folds) = self.folds {
+            config.folds = Some(folds.into());
+        }
         config.preset = self.preset;
         config
     }

@@ -202,8 +202,7 @@ fn explained(simulation: &Simulation, first: &Array2<f32>, second: &Array2<f32>)
         if name.starts_with("two") {
             let trials = first.slice(s![rest.., ..neurons]);
             let candidates = prediction.slice(s![rest.., ..]);
-            let similarity =
-                unit_rows(&trials.to_owned()).dot(&unit_rows(&candidates.to_owned()).t());
+            let similarity = unit_rows(&trials.to_owned()).dot(&unit_rows(&candidates.to_owned()).t());
             println!(
                 "ridge encoding identifies {:.3} of single trials among {test} held-out images ({neurons} neurons, unweighted)",
                 top1(&similarity)

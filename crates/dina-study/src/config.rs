@@ -39,7 +39,7 @@ impl Profile {
     pub fn simulation(self, seed: u64) -> SimulationConfig {
         let (neurons, images, spontaneous_bins) = match self {
             Self::Smoke => (120, 200, 400),
-            Self::Quick => (1000, 1600, 2000),
+            Self::Quick => (500, 1600, 1500),
             Self::Full => (10_000, 2800, 7000),
         };
         SimulationConfig { neurons, images, spontaneous_bins, seed, ..SimulationConfig::new(Population::V1) }
@@ -115,7 +115,9 @@ impl JobConfig {
     /// The default job of a profile: its simulated recording.
     pub fn simulated(profile: Profile, seed: u64) -> Self {
         let source = Source::Simulated(Box::new(profile.simulation(seed)));
-        Self { source, profile, seed, folds: None, preset: Preset::Standard }
+        // A smoke run has too few images for a held-out set to mean much, and no time for folds.
+        let folds = (profile == Profile::Smoke).then_some(1);
+        Self { source, profile, seed, folds, preset: Preset::Standard }
     }
 
     /// A job on recorded files.

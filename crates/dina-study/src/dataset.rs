@@ -87,7 +87,8 @@ pub struct RecordingSummary {
     pub signal_variance: Option<f64>,
     /// Split-half correlation, median over neurons, of the halves themselves (no Spearman-Brown).
     pub split_half_r: Option<f64>,
-    /// Halves finding each other.
+    /// Halves finding each other, by correlation of z-scored responses; where these are as recorded, after a signed
+    /// logarithm.
     pub self_retrieval: Option<SelfRetrieval>,
     /// Split-half correlation of every neuron that varies in both halves.
     #[serde(skip)]
@@ -120,12 +121,13 @@ impl RecordingSummary {
         if summary.most_repeats < 2 {
             return Ok(result);
         }
-        let responses = match Preset::StringerNotebook.fit_as_published(recording) {
-            Ok(fitted) => {
+        let notebook = Preset::StringerNotebook.fit_as_published(recording).ok();
+        let responses = match &notebook {
+            Some(fitted) => {
                 result.measured_on = Preset::StringerNotebook.to_string();
                 fitted.apply(recording)?
             }
-            Err(_) => recording.responses().clone(),
+            None => recording.responses().clone(),
         };
         let trials = recording.trials();
         let halves = reliability::halves(responses.view(), &trials)?;
@@ -135,7 +137,10 @@ impl RecordingSummary {
         let correlations = reliability::split_half(first, second)?;
         result.split_half_r = Some(reliability::Correlation::median(&correlations)?.get());
         result.reliability = correlations.iter().map(|r| r.get()).collect();
-        result.self_retrieval = Some(SelfRetrieval::from(&self_retrieval(responses.view(), &trials)?));
+        // A few large transients decide a correlation of raw responses; the notebook's are z-scored already.
+        let compressed = notebook.is_none().then(|| responses.mapv(|v| v.signum() * v.abs().ln_1p()));
+        let matched = compressed.as_ref().unwrap_or(&responses);
+        result.self_retrieval = Some(SelfRetrieval::from(&self_retrieval(matched.view(), &trials)?));
         Ok(result)
     }
 

@@ -22,13 +22,8 @@ fn quiet(config: &SimulationConfig) -> Simulation {
 #[test]
 fn any_number_of_threads_gives_the_same_recording() {
     let config = small(Population::V1);
-    let run = |threads| {
-        ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap()
-            .install(|| quiet(&config))
-    };
+    let run =
+        |threads| ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| quiet(&config));
     let (one, two) = (run(1), run(2));
     assert_eq!(one.recording, two.recording);
     assert_eq!(one.images, two.images);
@@ -40,24 +35,14 @@ fn any_number_of_threads_gives_the_same_recording() {
 #[test]
 fn fewer_neurons_and_images_are_a_subsample() {
     let all = quiet(&small(Population::V1));
-    let few = quiet(&SimulationConfig {
-        neurons: 11,
-        images: 17,
-        ..small(Population::V1)
-    });
+    let few = quiet(&SimulationConfig { neurons: 11, images: 17, ..small(Population::V1) });
     for (a, b) in all.truth.neurons.iter().zip(&few.truth.neurons) {
         // What is expected of a neuron depends on which images are shown.
-        let a = NeuronTruth {
-            signal_variance: b.signal_variance,
-            ..a.clone()
-        };
+        let a = NeuronTruth { signal_variance: b.signal_variance, ..a.clone() };
         assert_eq!(&a, b);
     }
     assert_eq!(few.truth.images, all.truth.images[..17]);
-    assert_eq!(
-        few.images.pixels,
-        all.images.pixels.slice(ndarray::s![..17, .., ..])
-    );
+    assert_eq!(few.images.pixels, all.images.pixels.slice(ndarray::s![..17, .., ..]));
     let (many, few) = (&all.recording, &few.recording);
     let close = |a: f32, b: f32| (a - b).abs() <= 1e-3 * (1e-3 + a.abs().max(b.abs()));
     for (rows, again) in many.trials().iter().zip(few.trials()) {
@@ -74,12 +59,7 @@ fn fewer_neurons_and_images_are_a_subsample() {
 fn responses_are_finite_and_not_negative() {
     let simulation = quiet(&small(Population::V1));
     let recording = &simulation.recording;
-    assert!(
-        recording
-            .responses()
-            .iter()
-            .all(|v| v.is_finite() && *v >= 0.0)
-    );
+    assert!(recording.responses().iter().all(|v| v.is_finite() && *v >= 0.0));
     assert!(simulation.truth.measured.skewness > 0.5);
     assert_eq!(recording.presentations(), 48 * 2 + 4);
     assert_eq!(recording.gray_screens(), 4);
@@ -120,11 +100,7 @@ fn the_stated_mean_is_the_mean_over_trials() {
 
 #[test]
 fn only_an_informative_population_repeats_itself() {
-    let sized = |population| SimulationConfig {
-        neurons: 120,
-        images: 240,
-        ..small(population)
-    };
+    let sized = |population| SimulationConfig { neurons: 120, images: 240, ..small(population) };
     let v1 = quiet(&sized(Population::V1)).truth.measured;
     assert!(v1.signal_variance.unwrap() > 0.07, "{v1:?}");
     assert!((v1.signal_variance.unwrap() - v1.expected_signal_variance).abs() < 0.05);
@@ -150,10 +126,7 @@ fn truth_survives_json() {
 
 #[test]
 fn receptive_fields_follow_cortical_place() {
-    let config = SimulationConfig {
-        neurons: 400,
-        ..SimulationConfig::default()
-    };
+    let config = SimulationConfig { neurons: 400, ..SimulationConfig::default() };
     let neurons = population(&config, Seed::new(5));
     let pairs = |along: fn(&NeuronTruth) -> (f32, f32)| {
         let (x, y): (Vec<_>, Vec<_>) = neurons.iter().map(along).unzip();
@@ -179,21 +152,14 @@ fn gratings(frequency: f32, orientation: f32, phases: usize) -> Images {
             * (frequency * (cos * x as f32 + sin * y as f32) + p as f32 / phases as f32);
         (127.0 + 100.0 * phase.cos()) as u8
     });
-    Images {
-        pixels,
-        degrees_per_pixel: 1.0,
-    }
+    Images { pixels, degrees_per_pixel: 1.0 }
 }
 
 /// Modulation by phase relative to the mean: large for simple, small for complex cells.
 fn modulation(complexity: f32) -> f32 {
     let (frequency, orientation, phases) = (0.06, 0.7, 16);
     let shown = gratings(frequency, orientation, phases);
-    let config = SimulationConfig {
-        height: 60,
-        width: 90,
-        ..SimulationConfig::default()
-    };
+    let config = SimulationConfig { height: 60, width: 90, ..SimulationConfig::default() };
     let seed = Seed::new(2);
     let (reference, ..) = maker(&config, seed).make(seed.child("reference"), 64, &|| ());
     let retina = retina::Retina::new(&[&shown, &reference]);
@@ -217,9 +183,7 @@ fn modulation(complexity: f32) -> f32 {
     }];
     let rates = drive::drive(&neuron, &retina, &energy, &reference, &mut Vec::new(), 0.5);
     let rates = &rates[..phases];
-    let (low, high) = rates
-        .iter()
-        .fold((f32::INFINITY, 0.0_f32), |(l, h), &r| (l.min(r), h.max(r)));
+    let (low, high) = rates.iter().fold((f32::INFINITY, 0.0_f32), |(l, h), &r| (l.min(r), h.max(r)));
     (high - low) / (high + low)
 }
 
@@ -238,10 +202,7 @@ fn the_amplitude_spectrum_of_images_falls_as_one_over_frequency() {
     assert!((-1.25..-0.75).contains(&slope), "{slope}");
     let grey: Vec<f32> = images.pixels.iter().map(|&v| f32::from(v)).collect();
     let (mean, sd, skew) = moments(&grey);
-    assert!(
-        (50.0..150.0).contains(&mean) && sd > 25.0 && skew > 0.1,
-        "{mean} {sd} {skew}"
-    );
+    assert!((50.0..150.0).contains(&mean) && sd > 25.0 && skew > 0.1, "{mean} {sd} {skew}");
 }
 
 /// Slope of the logarithm of mean amplitude against that of frequency, from 0.03 to 0.3 cycles per
@@ -262,26 +223,19 @@ fn spectrum_slope(images: &Images) -> f32 {
             })
             .collect();
         texture::transform(&mut plane, SIDE, SIDE, texture::Direction::Forward);
-        power
-            .iter_mut()
-            .zip(&plane)
-            .for_each(|(p, c)| *p += c.norm_sqr());
+        power.iter_mut().zip(&plane).for_each(|(p, c)| *p += c.norm_sqr());
     }
     let mut rings = [(0.0_f32, 0_u32); SIDE];
     for (p, power) in power.iter().enumerate() {
-        let (y, x) = (
-            texture::signed(p / SIDE, SIDE),
-            texture::signed(p % SIDE, SIDE),
-        );
+        let (y, x) = (texture::signed(p / SIDE, SIDE), texture::signed(p % SIDE, SIDE));
         let ring = y.hypot(x).round() as usize;
         if ring < SIDE {
             rings[ring].0 += power;
             rings[ring].1 += 1;
         }
     }
-    let (x, y): (Vec<f32>, Vec<f32>) = (2..20)
-        .map(|r| ((r as f32).ln(), 0.5 * (rings[r].0 / rings[r].1 as f32).ln()))
-        .unzip();
+    let (x, y): (Vec<f32>, Vec<f32>) =
+        (2..20).map(|r| ((r as f32).ln(), 0.5 * (rings[r].0 / rings[r].1 as f32).ln())).unzip();
     let sd = |v: &[f32]| moments(v).1;
     correlation(&x, &y) * sd(&y) / sd(&x)
 }
@@ -289,33 +243,20 @@ fn spectrum_slope(images: &Images) -> f32 {
 #[test]
 fn categories_are_balanced_and_can_be_matched() {
     let config = SimulationConfig {
-        scene: SceneStatistics {
-            match_low_level: true,
-            ..SceneStatistics::default()
-        },
+        scene: SceneStatistics { match_low_level: true, ..SceneStatistics::default() },
         ..SimulationConfig::default()
     };
     let seed = Seed::new(4);
     let (images, categories, truth) = maker(&config, seed).make(seed, 36, &|| ());
     assert_eq!(categories.names.len(), 12);
     for category in 0..12 {
-        assert_eq!(
-            categories
-                .of
-                .iter()
-                .filter(|c| **c == Some(category))
-                .count(),
-            3
-        );
+        assert_eq!(categories.of.iter().filter(|c| **c == Some(category)).count(), 3);
     }
     assert!(truth.iter().all(|t| t.objects.len() == 3));
     for image in images.pixels.outer_iter() {
         let grey: Vec<f32> = image.iter().map(|&v| f32::from(v)).collect();
         let (mean, sd, _) = moments(&grey);
-        assert!(
-            (mean - 116.0).abs() < 1.5 && (sd - 42.0).abs() < 1.5,
-            "{mean} {sd}"
-        );
+        assert!((mean - 116.0).abs() < 1.5 && (sd - 42.0).abs() < 1.5, "{mean} {sd}");
     }
     let (plain, ..) = maker(&SimulationConfig::default(), seed).make(seed, 36, &|| ());
     let means: Vec<f32> = plain
@@ -331,11 +272,8 @@ fn images_are_not_near_duplicates() {
     let config = SimulationConfig::default();
     let seed = Seed::new(6);
     let (images, ..) = maker(&config, seed).make(seed, 36, &|| ());
-    let coarse: Vec<Vec<f32>> = images
-        .pixels
-        .outer_iter()
-        .map(|i| i.iter().step_by(7).map(|&v| f32::from(v)).collect())
-        .collect();
+    let coarse: Vec<Vec<f32>> =
+        images.pixels.outer_iter().map(|i| i.iter().step_by(7).map(|&v| f32::from(v)).collect()).collect();
     for (i, a) in coarse.iter().enumerate() {
         for b in &coarse[..i] {
             assert!(correlation(a, b) < 0.9);
@@ -353,20 +291,12 @@ fn progress_reaches_the_end_of_every_stage() {
         }
     })
     .unwrap();
-    assert_eq!(
-        *ends.lock().unwrap(),
-        [Stage::Images, Stage::Drive, Stage::Responses]
-    );
+    assert_eq!(*ends.lock().unwrap(), [Stage::Images, Stage::Drive, Stage::Responses]);
 }
 
 #[test]
 fn a_recording_without_gray_and_spontaneous_activity_is_possible() {
-    let config = SimulationConfig {
-        gray_every: 0,
-        spontaneous_bins: 0,
-        repeats: 1,
-        ..small(Population::V1)
-    };
+    let config = SimulationConfig { gray_every: 0, spontaneous_bins: 0, repeats: 1, ..small(Population::V1) };
     let simulation = quiet(&config);
     assert_eq!(simulation.recording.gray_screens(), 0);
     assert!(simulation.recording.spontaneous().is_none());
@@ -380,11 +310,7 @@ fn moments(values: &[f32]) -> (f32, f32, f32) {
     let n = values.len() as f32;
     let mean = values.iter().sum::<f32>() / n;
     let sd = (values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / n).sqrt();
-    let skew = values
-        .iter()
-        .map(|v| ((v - mean) / sd).powi(3))
-        .sum::<f32>()
-        / n;
+    let skew = values.iter().map(|v| ((v - mean) / sd).powi(3)).sum::<f32>() / n;
     (mean, sd, skew)
 }
 

@@ -6,21 +6,23 @@
 //! 1. Mixing: the `channels` leading directions of the cross-covariance between the tower's normalised
 //!    simple and complex channels and the responses, over neurons and positions; each channel is centred and
 //!    scaled to unit variance.
-//! 2. Encoding: kernel ridge from the resulting maps to every neuron, one penalty for all, chosen by its
-//!    exact leave-one-image-out error.
+//! 2. Encoding: kernel ridge from the resulting maps to every neuron, under a prior that its receptive field is local;
+//!    one penalty for all, chosen by the exact leave-one-image-out error.
 //! 3. Read-in: a neuron votes for the maps that predict it, `S^-1 W` with the encoding weights `W` and the shrunk
 //!    covariance `S` of single-trial residuals (the linear discriminant for Gaussian noise), cut to the rank of
 //!    the factorised tower by one singular value decomposition per neuron.
 
+mod encoding;
+mod linear;
+
 use candle_core::{DType, Device, Tensor};
-use dina_core::{Error, Result};
-use faer::{Mat, MatRef, Side};
+use dina_core::{Error, Result, Tower};
 use rayon::prelude::*;
 
-use crate::{Factorised, ImageTower};
+use self::encoding::{Encoding, Maps};
+use self::linear::{Cholesky, dot, eigen};
 
-/// Ridge penalties relative to the mean eigenvalue of the kernel.
-const PENALTIES: [f32; 13] = [0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 30., 100.];
+use crate::{Factorised, ImageTower};
 
 /// Off-diagonal residual covariance is shrunk by this factor towards none.
 const SHRINKAGE: f32 = 0.3;
@@ -32,7 +34,7 @@ const FULL_COVARIANCE: usize = 4000;
 /// What [`warm_start`] found.
 #[derive(Debug, Clone)]
 pub struct WarmStart {
-    /// The chosen penalty, relative to the mean eigenvalue of the kernel.
+    /// The chosen penalty, relative to the mean diagonal of the kernel.
     pub penalty: f64,
     /// Leave-one-image-out explained variance of every neuron's mean response.
     pub explained: Vec<f64>,
@@ -61,7 +63,10 @@ pub fn warm_start(image: &ImageTower, neural: &Factorised, data: WarmStartData<'
     let responses = data.responses.to_device(&Device::Cpu)?;
     let means = mean_responses(&responses, data.trials)?;
     let maps = set_mixing(image, data.images, &means)?;
-    let encoding = Encoding::fit(&maps, &means)?;
+    let flat = maps.flatten_from(1)?;
+    let level = image.levels().remove(0);
+    let layout = Maps { values: &flat, channels: level.channels, height: level.height, width: level.width };
+    let encoding = Encoding::fit(&layout, &means)?;
     let votes = votes(&encoding, &responses, data.trials)?;
     set_factors(neural, &votes, &maps, &responses)?;
     Ok(WarmStart { penalty: f64::from(encoding.penalty), explained: encoding.explained })
@@ -135,7 +140,7 @@ fn matrix(tensor: &Tensor) -> Result<(Vec<f32>, usize, usize)> {
 
 fn leading_directions(gram: &Tensor, wanted: usize) -> Result<Tensor> {
     let (values, rows, _) = matrix(gram)?;
-    let (vectors, _) = eigen(MatRef::from_row_major_slice(&values, rows, rows))?;
+    let (vectors, _) = eigen(&values, rows)?;
     // Eigenvalues ascend. More channels than features repeat the weakest directions with a sign.
     let direction = |index: usize| (rows - 1 - index % rows, if index < rows { 1. } else { -1. });
     let chosen: Vec<f32> = (0..wanted)
@@ -144,66 +149,6 @@ fn leading_directions(gram: &Tensor, wanted: usize) -> Result<Tensor> {
         .map(|(row, column, sign)| vectors[(row, column)] * sign)
         .collect();
     Ok(Tensor::from_vec(chosen, (wanted, rows), &Device::Cpu)?)
-}
-
-/// Eigenvectors as columns and eigenvalues, ascending.
-fn eigen(symmetric: MatRef<'_, f32>) -> Result<(Mat<f32>, Vec<f32>)> {
-    let eigen = symmetric
-        .self_adjoint_eigen(Side::Lower)
-        .map_err(|e| Error::value("eigendecomposition", "convergent", format!("{e:?}")))?;
-    let values = eigen.S().column_vector().iter().copied().collect();
-    Ok((eigen.U().to_owned(), values))
-}
-
-/// Kernel ridge from maps to mean responses.
-struct Encoding {
-    penalty: f32,
-    /// `[channels x positions, neurons]`.
-    weights: Tensor,
-    /// Leave-one-image-out prediction of the mean responses, `[images, neurons]`.
-    held_out: Tensor,
-    explained: Vec<f64>,
-}
-
-impl Encoding {
-    fn fit(maps: &Tensor, means: &Tensor) -> Result<Self> {
-        let flat = maps.flatten_from(1)?;
-        let kernel = (flat.matmul(&flat.t()?)? * (1. / flat.dim(1)? as f64))?;
-        let (values, count, _) = matrix(&kernel)?;
-        let (vectors, spectrum) = eigen(MatRef::from_row_major_slice(&values, count, count))?;
-        let u: Vec<f32> =
-            (0..count).flat_map(|i| (0..count).map(move |j| (i, j))).map(|at| vectors[at]).collect();
-        let u = Tensor::from_vec(u, (count, count), &Device::Cpu)?;
-        let projected = u.t()?.matmul(means)?;
-        let scale = spectrum.iter().sum::<f32>() / count as f32;
-        let total = means.sqr()?.sum(0)?.to_vec1::<f32>()?;
-        let mut best: Option<(f64, Self)> = None;
-        for penalty in PENALTIES {
-            let shrink = |f: &dyn Fn(f32) -> f32| -> Result<Tensor> {
-                let values: Vec<f32> = spectrum.iter().map(|&s| f(s.max(0.))).collect();
-                Ok(Tensor::from_vec(values, (count, 1), &Device::Cpu)?)
-            };
-            // The residual left by leaving image i out is the ridge residual over 1 - H_ii.
-            let rest = shrink(&|s| penalty * scale / (s + penalty * scale))?;
-            let residual = u.matmul(&projected.broadcast_mul(&rest)?)?;
-            let leverage = u.sqr()?.matmul(&rest)?;
-            let residual = residual.broadcast_div(&leverage)?;
-            let error = residual.sqr()?.sum(0)?.to_vec1::<f32>()?;
-            let explained: Vec<f64> =
-                error.iter().zip(&total).map(|(e, t)| 1. - f64::from(e / t.max(f32::MIN_POSITIVE))).collect();
-            // Neurons that cannot be predicted must not choose the penalty of those that can.
-            let score: f64 = explained.iter().map(|r| r.max(0.)).sum();
-            if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
-                let inverse = shrink(&|s| 1. / (s + penalty * scale))?;
-                let dual = u.matmul(&projected.broadcast_mul(&inverse)?)?;
-                let weights = (flat.t()?.matmul(&dual)? * (1. / flat.dim(1)? as f64))?;
-                let held_out = (means - residual)?;
-                best = Some((score, Self { penalty, weights, held_out, explained }));
-            }
-        }
-        best.map(|(_, encoding)| encoding)
-            .ok_or_else(|| Error::value("ridge error", "finite for some penalty", "none"))
-    }
 }
 
 /// `S^-1 W`, `[neurons, channels x positions]`.
@@ -231,15 +176,12 @@ fn votes(encoding: &Encoding, responses: &Tensor, trials: &[Vec<usize>]) -> Resu
     for (n, variance) in variance.flatten_all()?.to_vec1::<f32>()?.into_iter().enumerate() {
         values[n * neurons + n] = variance;
     }
-    let factor = MatRef::from_row_major_slice(&values, neurons, neurons)
-        .llt(Side::Lower)
-        .map_err(|e| Error::value("residual covariance", "positive definite", format!("{e:?}")))?;
-    let (values, _, columns) = matrix(&weights)?;
-    let solved =
-        faer::linalg::solvers::Solve::solve(&factor, MatRef::from_row_major_slice(&values, neurons, columns));
-    let values: Vec<f32> =
-        (0..neurons).flat_map(|i| (0..columns).map(move |j| (i, j))).map(|at| solved[at]).collect();
-    Ok(Tensor::from_vec(values, (neurons, columns), &Device::Cpu)?)
+    let columns = weights.dim(1)?;
+    let cholesky = Cholesky::new(values, neurons)?;
+    // Column by column of the weights, many at a time: right-hand sides do not depend on each other.
+    let mut right = weights.t()?.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
+    right.par_chunks_mut(64 * neurons).for_each(|part| cholesky.solve(part));
+    Ok(Tensor::from_vec(right, (columns, neurons), &Device::Cpu)?.t()?.contiguous()?)
 }
 
 /// Cuts every neuron's `[channels, positions]` to the tower's rank and scales the maps to unit variance.
@@ -263,9 +205,10 @@ fn set_factors(neural: &Factorised, votes: &Tensor, maps: &Tensor, responses: &T
 
 /// The leading singular pairs, their weight shared evenly between channel vector and mask.
 fn split(vote: &[f32], channels: usize, positions: usize, rank: usize) -> Result<(Vec<f32>, Vec<f32>)> {
-    let vote = MatRef::from_row_major_slice(vote, channels, positions);
-    let gram = vote * vote.transpose();
-    let (vectors, values) = eigen(gram.as_ref())?;
+    let row = |c: usize| &vote[c * positions..][..positions];
+    let gram: Vec<f32> =
+        (0..channels).flat_map(|a| (0..channels).map(move |b| dot(row(a), row(b)))).collect();
+    let (vectors, values) = eigen(&gram, channels)?;
     let mut features = vec![0.; rank * channels];
     let mut masks = vec![0.; rank * positions];
     for k in 0..rank.min(channels) {
@@ -279,7 +222,7 @@ fn split(vote: &[f32], channels: usize, positions: usize, rank: usize) -> Result
             features[k * channels + c] = vectors[(c, column)] * root;
         }
         for p in 0..positions {
-            let along: f32 = (0..channels).map(|c| vectors[(c, column)] * vote[(c, p)]).sum();
+            let along: f32 = (0..channels).map(|c| vectors[(c, column)] * vote[c * positions + p]).sum();
             masks[k * positions + p] = along / root;
         }
     }
@@ -288,7 +231,7 @@ fn split(vote: &[f32], channels: usize, positions: usize, rank: usize) -> Result
 
 #[cfg(test)]
 mod tests {
-    use dina_core::{Mode, Seed, Tower};
+    use dina_core::{Mode, Seed};
 
     use super::*;
     use crate::check::normal;
