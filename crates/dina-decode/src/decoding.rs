@@ -26,6 +26,9 @@ pub struct RidgeDecoding {
     pub geometry: Geometry,
     /// Image features to choose among.
     pub features: Vec<ImageFeatures>,
+    /// Powers to choose among: before their components are taken, features are divided by (standard
+    /// deviation over the training images)^power.
+    pub scalings: Vec<f32>,
     /// Whether to regress from single trials or image means, to choose among.
     pub samples: Vec<Trials>,
     /// Penalties to choose among, in units of the mean eigenvalue of the responses.
@@ -41,8 +44,8 @@ pub struct RidgeDecoding {
 }
 
 impl RidgeDecoding {
-    /// The default grid: pixels, energy, linear and energy channels; single trials and means; seven
-    /// penalties; 10 to 320 components.
+    /// The default grid: pixels, energy, linear and energy channels; two scalings; single trials and means;
+    /// nine penalties; 10 to 320 components.
     pub fn new(geometry: Geometry) -> Self {
         let gabor = |kind| {
             ImageFeatures::Gabor(GaborConfig {
@@ -57,8 +60,9 @@ impl RidgeDecoding {
                 gabor(GaborKind::Energy),
                 gabor(GaborKind::LinearAndEnergy),
             ],
+            scalings: vec![0.0, 1.0],
             samples: vec![Trials::Single, Trials::Mean],
-            penalties: vec![0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0],
+            penalties: vec![0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0],
             components: vec![10, 20, 40, 80, 160, 320],
             powers: vec![0.0, 1.0],
             exponents: vec![0.0, 1.0, 2.0],
@@ -72,6 +76,8 @@ impl RidgeDecoding {
 pub struct DecodingChoice {
     /// The image features.
     pub features: ImageFeatures,
+    /// The power of their scaling.
+    pub scaling: f32,
     /// What the regression was fitted on.
     pub samples: Trials,
     /// The penalty, in units of the mean eigenvalue of the responses.
@@ -101,6 +107,7 @@ impl Baseline for RidgeDecoding {
         check_pair(training, validation)?;
         for (what, empty) in [
             ("features", self.features.is_empty()),
+            ("scalings", self.scalings.is_empty()),
             ("samples", self.samples.is_empty()),
             ("penalties", self.penalties.is_empty()),
             ("components", self.components.is_empty()),
@@ -112,11 +119,14 @@ impl Baseline for RidgeDecoding {
             }
         }
         let largest = self.components.iter().copied().max().unwrap_or(1);
-        let spaces = self
-            .features
-            .iter()
-            .map(|features| Space::new(features, training, validation, &self.geometry, largest))
-            .collect::<Result<Vec<_>>>()?;
+        let mut spaces = Vec::new();
+        for features in &self.features {
+            let train = features.compute(training.images(), &self.geometry)?;
+            let valid = features.compute(validation.images(), &self.geometry)?;
+            for &scaling in &self.scalings {
+                spaces.push(Space::new(features, scaling, &train, &valid, largest)?);
+            }
+        }
         let mut best: Option<FittedDecoding> = None;
         for &samples in &self.samples {
             let data = Regressors::new(samples, training)?;
@@ -137,9 +147,10 @@ impl Baseline for RidgeDecoding {
     }
 }
 
-/// The components of one kind of features.
+/// The components of one kind of features at one scaling.
 struct Space {
     features: ImageFeatures,
+    scaling: f32,
     components: Components,
     training: Array2<f32>,
     validation: Array2<f32>,
@@ -148,17 +159,17 @@ struct Space {
 impl Space {
     fn new(
         features: &ImageFeatures,
-        training: &TrainingSet,
-        validation: &ValidationSet,
-        geometry: &Geometry,
+        scaling: f32,
+        training: &Array2<f32>,
+        validation: &Array2<f32>,
         largest: usize,
     ) -> Result<Self> {
-        let (components, scores) =
-            Components::fit(features.compute(training.images(), geometry)?, largest)?;
+        let (components, scores) = Components::fit(training.clone(), scaling, largest)?;
         Ok(Self {
             features: features.clone(),
+            scaling,
             training: scores,
-            validation: components.scores(features.compute(validation.images(), geometry)?)?,
+            validation: components.scores(validation.clone())?,
             components,
         })
     }
@@ -231,6 +242,7 @@ impl RidgeDecoding {
                     {
                         let choice = DecodingChoice {
                             features: space.features.clone(),
+                            scaling: space.scaling,
                             samples: data.samples,
                             penalty: relative,
                             components: comparison.kept(),

@@ -3,8 +3,8 @@
 
 use dina_core::Seed;
 use dina_decode::{
-    Baseline, Choice, FittedBaseline, Geometry, ImageFeatures, Predictors, Ranks, RidgeDecoding,
-    RidgeEncoding, TrainingSet, ValidationSet,
+    Baseline, Choice, FittedBaseline, Geometry, ImageFeatures, Ranks, RidgeDecoding, RidgeEncoding,
+    TrainingSet, ValidationSet,
     gabor::{GaborConfig, GaborKind, GaborPyramid},
     identification::{Evaluation, Pool, Trials},
 };
@@ -102,12 +102,7 @@ impl Simulated {
 
 fn encoding() -> RidgeEncoding {
     RidgeEncoding {
-        predictors: [0.0, 1.0]
-            .map(|scaling| Predictors {
-                features: ImageFeatures::Gabor(bank()),
-                scaling,
-            })
-            .to_vec(),
+        features: vec![ImageFeatures::Gabor(bank())],
         ..RidgeEncoding::new(GEOMETRY)
     }
 }
