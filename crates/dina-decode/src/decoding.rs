@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     baseline::{
-        Baseline, Choice, FittedBaseline, Geometry, TrainingSet, ValidationSet, check_pair, mean_log_rank,
+        Baseline, Choice, FittedBaseline, Geometry, TrainingSet, ValidationSet, check_pair,
+        mean_log_rank,
     },
     features::{Components, ImageFeatures, select_rows},
     gabor::{GaborConfig, GaborKind},
@@ -25,6 +26,9 @@ pub struct RidgeDecoding {
     pub geometry: Geometry,
     /// Image features to choose among.
     pub features: Vec<ImageFeatures>,
+    /// Powers to choose among: before their components are taken, features are divided by (standard
+    /// deviation over the training images)^power.
+    pub scalings: Vec<f32>,
     /// Whether to regress from single trials or image means, to choose among.
     pub samples: Vec<Trials>,
     /// Penalties to choose among, in units of the mean eigenvalue of the responses.
@@ -40,10 +44,15 @@ pub struct RidgeDecoding {
 }
 
 impl RidgeDecoding {
-    /// The default grid: pixels, energy, linear and energy channels; single trials and means; seven
-    /// penalties; 10 to 320 components.
+    /// The default grid: pixels, energy, linear and energy channels; two scalings; single trials and means;
+    /// nine penalties; 10 to 320 components.
     pub fn new(geometry: Geometry) -> Self {
-        let gabor = |kind| ImageFeatures::Gabor(GaborConfig { kind, ..GaborConfig::default() });
+        let gabor = |kind| {
+            ImageFeatures::Gabor(GaborConfig {
+                kind,
+                ..GaborConfig::default()
+            })
+        };
         Self {
             geometry,
             features: vec![
@@ -51,8 +60,9 @@ impl RidgeDecoding {
                 gabor(GaborKind::Energy),
                 gabor(GaborKind::LinearAndEnergy),
             ],
+            scalings: vec![0.0, 1.0],
             samples: vec![Trials::Single, Trials::Mean],
-            penalties: vec![0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0],
+            penalties: vec![0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0],
             components: vec![10, 20, 40, 80, 160, 320],
             powers: vec![0.0, 1.0],
             exponents: vec![0.0, 1.0, 2.0],
@@ -66,6 +76,8 @@ impl RidgeDecoding {
 pub struct DecodingChoice {
     /// The image features.
     pub features: ImageFeatures,
+    /// The power of their scaling.
+    pub scaling: f32,
     /// What the regression was fitted on.
     pub samples: Trials,
     /// The penalty, in units of the mean eigenvalue of the responses.
@@ -87,10 +99,15 @@ impl Baseline for RidgeDecoding {
 
     /// All settings but the whitening are tried together; whitening is tried at the best of each kind
     /// of features.
-    fn fit(&self, training: &TrainingSet, validation: &ValidationSet) -> Result<Box<dyn FittedBaseline>> {
+    fn fit(
+        &self,
+        training: &TrainingSet,
+        validation: &ValidationSet,
+    ) -> Result<Box<dyn FittedBaseline>> {
         check_pair(training, validation)?;
         for (what, empty) in [
             ("features", self.features.is_empty()),
+            ("scalings", self.scalings.is_empty()),
             ("samples", self.samples.is_empty()),
             ("penalties", self.penalties.is_empty()),
             ("components", self.components.is_empty()),
@@ -102,19 +119,22 @@ impl Baseline for RidgeDecoding {
             }
         }
         let largest = self.components.iter().copied().max().unwrap_or(1);
-        let spaces = self
-            .features
-            .iter()
-            .map(|features| Space::new(features, training, validation, &self.geometry, largest))
-            .collect::<Result<Vec<_>>>()?;
+        let mut spaces = Vec::new();
+        for features in &self.features {
+            let train = features.compute(training.images(), &self.geometry)?;
+            let valid = features.compute(validation.images(), &self.geometry)?;
+            for &scaling in &self.scalings {
+                spaces.push(Space::new(features, scaling, &train, &valid, largest)?);
+            }
+        }
         let mut best: Option<FittedDecoding> = None;
         for &samples in &self.samples {
             let data = Regressors::new(samples, training)?;
             for space in &spaces {
                 let fitted = self.fit_space(space, &data, validation)?;
-                let better = best
-                    .as_ref()
-                    .is_none_or(|best| fitted.choice.validation_log_rank < best.choice.validation_log_rank);
+                let better = best.as_ref().is_none_or(|best| {
+                    fitted.choice.validation_log_rank < best.choice.validation_log_rank
+                });
                 if better {
                     best = Some(fitted);
                 }
@@ -127,9 +147,10 @@ impl Baseline for RidgeDecoding {
     }
 }
 
-/// The components of one kind of features.
+/// The components of one kind of features at one scaling.
 struct Space {
     features: ImageFeatures,
+    scaling: f32,
     components: Components,
     training: Array2<f32>,
     validation: Array2<f32>,
@@ -138,16 +159,17 @@ struct Space {
 impl Space {
     fn new(
         features: &ImageFeatures,
-        training: &TrainingSet,
-        validation: &ValidationSet,
-        geometry: &Geometry,
+        scaling: f32,
+        training: &Array2<f32>,
+        validation: &Array2<f32>,
         largest: usize,
     ) -> Result<Self> {
-        let (components, scores) = Components::fit(features.compute(training.images(), geometry)?, largest)?;
+        let (components, scores) = Components::fit(training.clone(), scaling, largest)?;
         Ok(Self {
             features: features.clone(),
+            scaling,
             training: scores,
-            validation: components.scores(features.compute(validation.images(), geometry)?)?,
+            validation: components.scores(validation.clone())?,
             components,
         })
     }
@@ -164,13 +186,23 @@ struct Regressors {
 impl Regressors {
     fn new(samples: Trials, training: &TrainingSet) -> Result<Self> {
         let (design, shown) = match samples {
-            Trials::Single => (RidgeDesign::new(training.responses(), None)?, training.shown().to_vec()),
+            Trials::Single => (
+                RidgeDesign::new(training.responses(), None)?,
+                training.shown().to_vec(),
+            ),
             Trials::Mean => {
                 let (means, _) = training.image_means();
-                (RidgeDesign::new(means.view(), None)?, (0..means.nrows()).collect())
+                (
+                    RidgeDesign::new(means.view(), None)?,
+                    (0..means.nrows()).collect(),
+                )
             }
         };
-        Ok(Self { samples, design, shown })
+        Ok(Self {
+            samples,
+            design,
+            shown,
+        })
     }
 }
 
@@ -199,11 +231,18 @@ impl RidgeDecoding {
                     if exponent != 0.0 && !accuracy[..comparison.kept()].iter().any(|&a| a > 0.0) {
                         continue;
                     }
-                    let similarity = comparison.scorer.similarity(predicted.view(), images.view(), score)?;
+                    let similarity =
+                        comparison
+                            .scorer
+                            .similarity(predicted.view(), images.view(), score)?;
                     let log_rank = mean_log_rank(similarity.view(), validation.shown())?;
-                    if best.as_ref().is_none_or(|(b, _)| log_rank < b.validation_log_rank) {
+                    if best
+                        .as_ref()
+                        .is_none_or(|(b, _)| log_rank < b.validation_log_rank)
+                    {
                         let choice = DecodingChoice {
                             features: space.features.clone(),
+                            scaling: space.scaling,
                             samples: data.samples,
                             penalty: relative,
                             components: comparison.kept(),
@@ -224,10 +263,19 @@ impl RidgeDecoding {
             let errors = comparison.weigh(&left_out) - comparison.weigh(&targets);
             comparison.scorer.learn_errors(errors.view())?;
             let predicted = ridge.predict(validation.responses(), &[penalty])?;
-            let (predicted, images) = (comparison.weigh(&predicted), comparison.weigh(&space.validation));
+            let (predicted, images) = (
+                comparison.weigh(&predicted),
+                comparison.weigh(&space.validation),
+            );
             for &shrinkage in &self.shrinkages {
-                for score in [Score::WhitenedCosine { shrinkage }, Score::Likelihood { shrinkage }] {
-                    let similarity = comparison.scorer.similarity(predicted.view(), images.view(), score)?;
+                for score in [
+                    Score::WhitenedCosine { shrinkage },
+                    Score::Likelihood { shrinkage },
+                ] {
+                    let similarity =
+                        comparison
+                            .scorer
+                            .similarity(predicted.view(), images.view(), score)?;
                     let log_rank = mean_log_rank(similarity.view(), validation.shown())?;
                     if log_rank < choice.validation_log_rank {
                         choice.validation_log_rank = log_rank;
@@ -287,7 +335,11 @@ struct FittedDecoding {
 }
 
 impl FittedBaseline for FittedDecoding {
-    fn similarity(&self, responses: ArrayView2<f32>, candidates: ArrayView3<f32>) -> Result<Array2<f32>> {
+    fn similarity(
+        &self,
+        responses: ArrayView2<f32>,
+        candidates: ArrayView3<f32>,
+    ) -> Result<Array2<f32>> {
         let predicted = self.ridge.predict(responses, &[self.penalty])?;
         let features = self.choice.features.compute(candidates, &self.geometry)?;
         let images = self.components.scores(features)?;

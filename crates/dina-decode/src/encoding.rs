@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     baseline::{
-        Baseline, Choice, FittedBaseline, Geometry, TrainingSet, ValidationSet, check_pair, mean_log_rank,
+        Baseline, Choice, FittedBaseline, Geometry, TrainingSet, ValidationSet, check_pair,
+        mean_log_rank,
     },
     features::{FeatureScale, ImageFeatures, select_rows},
     gabor::{GaborConfig, GaborKind},
@@ -18,16 +19,6 @@ use crate::{
     ridge::{Ridge, RidgeDesign},
     scoring::{Score, Scorer, column_accuracy},
 };
-
-/// One way to turn images into predictors.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Predictors {
-    /// The features.
-    pub features: ImageFeatures,
-    /// Features are divided by (standard deviation over the training images)^power: at 1 all weigh the
-    /// same, at 0 those of high contrast weigh more.
-    pub scaling: f32,
-}
 
 /// How strongly the regression is held back.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -44,8 +35,12 @@ pub enum PenaltyChoice {
 pub struct RidgeEncoding {
     /// How pixels lie in the visual field.
     pub geometry: Geometry,
-    /// Predictors to choose among.
-    pub predictors: Vec<Predictors>,
+    /// Image features to choose among.
+    pub features: Vec<ImageFeatures>,
+    /// Powers to choose among: features are divided by (standard deviation over the training
+    /// images)^power. At 1 all weigh the same; at 0 those of high contrast, which are the coarse ones of
+    /// natural images, weigh more.
+    pub scalings: Vec<f32>,
     /// Penalties to choose among, in units of the mean eigenvalue of the predictors.
     pub penalties: Vec<f64>,
     /// Powers of the accuracy weights to choose among.
@@ -55,23 +50,22 @@ pub struct RidgeEncoding {
 }
 
 impl RidgeEncoding {
-    /// The default grid: linear and energy channels at three scalings, one of them compressed; seven
-    /// penalties; five weightings; five shrinkages.
+    /// The default grid: linear and energy channels, plain and compressed by a square root; three
+    /// scalings; nine penalties; five weightings; five shrinkages.
     pub fn new(geometry: Geometry) -> Self {
-        let predictors = [
-            (GaborKind::LinearAndEnergy, 1.0, 1.0),
-            (GaborKind::LinearAndEnergy, 1.0, 0.5),
-            (GaborKind::LinearAndEnergy, 0.5, 1.0),
-        ]
-        .map(|(kind, compression, scaling)| Predictors {
-            features: ImageFeatures::Gabor(GaborConfig { kind, compression, ..GaborConfig::default() }),
-            scaling,
-        })
-        .to_vec();
         Self {
             geometry,
-            predictors,
-            penalties: vec![0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0],
+            features: [1.0, 0.5]
+                .map(|compression| {
+                    ImageFeatures::Gabor(GaborConfig {
+                        kind: GaborKind::LinearAndEnergy,
+                        compression,
+                        ..GaborConfig::default()
+                    })
+                })
+                .to_vec(),
+            scalings: vec![0.0, 0.5, 1.0],
+            penalties: vec![0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0],
             exponents: vec![0.0, 0.5, 1.0, 2.0, 4.0],
             shrinkages: vec![0.05, 0.1, 0.2, 0.4, 0.7],
         }
@@ -81,8 +75,10 @@ impl RidgeEncoding {
 /// What validation chose for ridge encoding.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EncodingChoice {
-    /// The predictors.
-    pub predictors: Predictors,
+    /// The image features.
+    pub features: ImageFeatures,
+    /// The power of their scaling.
+    pub scaling: f32,
     /// The penalty.
     pub penalty: PenaltyChoice,
     /// The comparison of responses.
@@ -99,12 +95,17 @@ impl Baseline for RidgeEncoding {
         Decoder::RidgeEncoding
     }
 
-    /// Predictors and penalty are chosen with accuracy weights first; then, for the best penalty of each
-    /// kind of predictors, all comparisons are tried.
-    fn fit(&self, training: &TrainingSet, validation: &ValidationSet) -> Result<Box<dyn FittedBaseline>> {
+    /// Features, scaling and penalty are chosen with accuracy weights first; then, for the best penalty
+    /// of each kind of features and scaling, whitened comparisons are tried.
+    fn fit(
+        &self,
+        training: &TrainingSet,
+        validation: &ValidationSet,
+    ) -> Result<Box<dyn FittedBaseline>> {
         check_pair(training, validation)?;
         for (what, empty) in [
-            ("predictors", self.predictors.is_empty()),
+            ("features", self.features.is_empty()),
+            ("scalings", self.scalings.is_empty()),
             ("penalties", self.penalties.is_empty()),
             ("exponents", self.exponents.is_empty()),
         ] {
@@ -114,20 +115,35 @@ impl Baseline for RidgeEncoding {
         }
         let (means, trials) = training.image_means();
         let mut best: Option<FittedEncoding> = None;
-        for predictors in &self.predictors {
-            let fitted = self.fit_predictors(predictors, training, &means, &trials, validation)?;
-            let better = best
-                .as_ref()
-                .is_none_or(|best| fitted.choice.validation_log_rank < best.choice.validation_log_rank);
-            if better {
-                best = Some(fitted);
+        for features in &self.features {
+            let raw = RawFeatures {
+                training: features.compute(training.images(), &self.geometry)?,
+                validation: features.compute(validation.images(), &self.geometry)?,
+                features,
+            };
+            for &scaling in &self.scalings {
+                let fitted =
+                    self.fit_scaled(&raw, scaling, training, &means, &trials, validation)?;
+                let better = best.as_ref().is_none_or(|best| {
+                    fitted.choice.validation_log_rank < best.choice.validation_log_rank
+                });
+                if better {
+                    best = Some(fitted);
+                }
             }
         }
         match best {
             Some(best) => Ok(Box::new(best)),
-            None => Err(Error::value("predictors", "at least one", "empty")),
+            None => Err(Error::value("features", "at least one", "empty")),
         }
     }
+}
+
+/// Features before they are scaled.
+struct RawFeatures<'a> {
+    features: &'a ImageFeatures,
+    training: Array2<f32>,
+    validation: Array2<f32>,
 }
 
 /// A penalty under trial.
@@ -142,26 +158,27 @@ struct Candidate {
 }
 
 impl RidgeEncoding {
-    fn fit_predictors(
+    fn fit_scaled(
         &self,
-        predictors: &Predictors,
+        raw: &RawFeatures,
+        scaling: f32,
         training: &TrainingSet,
         means: &Array2<f32>,
         trials: &[f32],
         validation: &ValidationSet,
     ) -> Result<FittedEncoding> {
-        let mut features = predictors.features.compute(training.images(), &self.geometry)?;
-        let scale = FeatureScale::fit(features.view(), predictors.scaling);
-        scale.apply(&mut features);
-        let design = RidgeDesign::new(features.view(), Some(trials))?;
-        drop(features);
+        let scale = FeatureScale::fit(raw.training.view(), scaling);
+        let scaled = |raw: &Array2<f32>| {
+            let mut features = raw.clone();
+            scale.apply(&mut features);
+            features
+        };
+        let design = RidgeDesign::new(scaled(&raw.training).view(), Some(trials))?;
         let ridge = design.regress(means.view())?;
-        let mut validation_features = predictors.features.compute(validation.images(), &self.geometry)?;
-        scale.apply(&mut validation_features);
         let trial = Trial {
             ridge: &ridge,
             means,
-            features: validation_features,
+            coordinates: ridge.coordinates(scaled(&raw.validation).view())?,
             responses: &validation.responses() - ridge.mean(),
             shown: validation.shown(),
         };
@@ -174,11 +191,17 @@ impl RidgeEncoding {
             .zip(&absolute)
             .map(|(&relative, &penalty)| (PenaltyChoice::Shared(relative), vec![penalty]))
             .collect();
-        grid.push((PenaltyChoice::PerNeuron, per_target(&ridge, means, &absolute)?));
+        grid.push((
+            PenaltyChoice::PerNeuron,
+            per_target(&ridge, means, &absolute)?,
+        ));
         let mut best: Option<Candidate> = None;
         for (choice, penalties) in grid {
             let candidate = trial.weightings(choice, penalties, &self.exponents)?;
-            if best.as_ref().is_none_or(|b| candidate.log_rank < b.log_rank) {
+            if best
+                .as_ref()
+                .is_none_or(|b| candidate.log_rank < b.log_rank)
+            {
                 best = Some(candidate);
             }
         }
@@ -192,7 +215,8 @@ impl RidgeEncoding {
             penalties: best.penalties,
             scorer: best.scorer,
             choice: EncodingChoice {
-                predictors: predictors.clone(),
+                features: raw.features.clone(),
+                scaling,
                 penalty: best.choice,
                 score: best.score,
                 validation_log_rank: best.log_rank,
@@ -207,23 +231,31 @@ impl RidgeEncoding {
 struct Trial<'a> {
     ridge: &'a Ridge,
     means: &'a Array2<f32>,
-    features: Array2<f32>,
+    coordinates: Array2<f32>,
     responses: Array2<f32>,
     shown: &'a [usize],
 }
 
 impl Trial<'_> {
     fn predict(&self, penalties: &[f64]) -> Result<Array2<f32>> {
-        let mut predicted = self.ridge.predict(self.features.view(), penalties)?;
+        let mut predicted = self
+            .ridge
+            .predict_from(self.coordinates.view(), penalties)?;
         predicted -= self.ridge.mean();
         Ok(predicted)
     }
 
     /// The best power of the accuracy weights for a penalty.
-    fn weightings(&self, choice: PenaltyChoice, penalties: Vec<f64>, exponents: &[f32]) -> Result<Candidate> {
+    fn weightings(
+        &self,
+        choice: PenaltyChoice,
+        penalties: Vec<f64>,
+        exponents: &[f32],
+    ) -> Result<Candidate> {
         let left_out = self.ridge.leave_one_out(self.means.view(), &penalties)?;
         let accuracy = column_accuracy(left_out.view(), self.means.view());
-        let median_accuracy = crate::ranks::median(accuracy.iter().map(|&a| f64::from(a)).collect()) as f32;
+        let median_accuracy =
+            crate::ranks::median(accuracy.iter().map(|&a| f64::from(a)).collect()) as f32;
         let any = accuracy.iter().any(|&a| a > 0.0);
         let scorer = Scorer::new(accuracy);
         let predicted = self.predict(&penalties)?;
@@ -237,20 +269,39 @@ impl Trial<'_> {
                 best = (log_rank, score);
             }
         }
-        Ok(Candidate { choice, penalties, scorer, score: best.1, log_rank: best.0, median_accuracy })
+        Ok(Candidate {
+            choice,
+            penalties,
+            scorer,
+            score: best.1,
+            log_rank: best.0,
+            median_accuracy,
+        })
     }
 
     /// Takes a whitened comparison where it does better on the validation set.
-    fn whitenings(&self, best: &mut Candidate, training: &TrainingSet, shrinkages: &[f32]) -> Result<()> {
-        let left_out = self.ridge.leave_one_out(self.means.view(), &best.penalties)?;
+    fn whitenings(
+        &self,
+        best: &mut Candidate,
+        training: &TrainingSet,
+        shrinkages: &[f32],
+    ) -> Result<()> {
+        let left_out = self
+            .ridge
+            .leave_one_out(self.means.view(), &best.penalties)?;
         // Errors of single trials of left-out images: model error and noise.
         let errors = &training.responses() - &select_rows(left_out.view(), training.shown());
         best.scorer.learn_errors(errors.view())?;
         drop(errors);
         let predicted = self.predict(&best.penalties)?;
         for &shrinkage in shrinkages {
-            for score in [Score::WhitenedCosine { shrinkage }, Score::Likelihood { shrinkage }] {
-                let similarity = best.scorer.similarity(self.responses.view(), predicted.view(), score)?;
+            for score in [
+                Score::WhitenedCosine { shrinkage },
+                Score::Likelihood { shrinkage },
+            ] {
+                let similarity =
+                    best.scorer
+                        .similarity(self.responses.view(), predicted.view(), score)?;
                 let log_rank = mean_log_rank(similarity.view(), self.shown)?;
                 if log_rank < best.log_rank {
                     best.log_rank = log_rank;
@@ -267,12 +318,15 @@ fn per_target(ridge: &Ridge, y: &Array2<f32>, penalties: &[f64]) -> Result<Vec<f
     let mut best = vec![(f64::INFINITY, penalties[0]); ridge.targets()];
     for &penalty in penalties {
         let errors = ridge.leave_one_out(y.view(), &[penalty])? - y;
-        let squares = errors.rows().into_iter().fold(vec![0.0_f64; best.len()], |mut sums, row| {
-            for (sum, &e) in sums.iter_mut().zip(row) {
-                *sum += f64::from(e) * f64::from(e);
-            }
-            sums
-        });
+        let squares = errors
+            .rows()
+            .into_iter()
+            .fold(vec![0.0_f64; best.len()], |mut sums, row| {
+                for (sum, &e) in sums.iter_mut().zip(row) {
+                    *sum += f64::from(e) * f64::from(e);
+                }
+                sums
+            });
         for (best, square) in best.iter_mut().zip(squares) {
             if square < best.0 {
                 *best = (square, penalty);
@@ -292,17 +346,25 @@ struct FittedEncoding {
 }
 
 impl FittedBaseline for FittedEncoding {
-    fn similarity(&self, responses: ArrayView2<f32>, candidates: ArrayView3<f32>) -> Result<Array2<f32>> {
+    fn similarity(
+        &self,
+        responses: ArrayView2<f32>,
+        candidates: ArrayView3<f32>,
+    ) -> Result<Array2<f32>> {
         if responses.ncols() != self.ridge.targets() {
-            return Err(Error::shape("neurons", self.ridge.targets(), responses.ncols()));
+            return Err(Error::shape(
+                "neurons",
+                self.ridge.targets(),
+                responses.ncols(),
+            ));
         }
         Error::all_finite("responses", responses)?;
-        let features = &self.choice.predictors.features;
-        let mut features = features.compute(candidates, &self.geometry)?;
+        let mut features = self.choice.features.compute(candidates, &self.geometry)?;
         self.scale.apply(&mut features);
         let predicted = self.ridge.predict(features.view(), &self.penalties)? - self.ridge.mean();
         let observed = &responses - self.ridge.mean();
-        self.scorer.similarity(observed.view(), predicted.view(), self.choice.score)
+        self.scorer
+            .similarity(observed.view(), predicted.view(), self.choice.score)
     }
 
     fn choice(&self) -> Choice {

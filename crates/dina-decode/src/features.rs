@@ -108,9 +108,14 @@ pub(crate) struct Components {
 }
 
 impl Components {
-    /// At most `count` components, with the scores of the training images at unit variance.
-    pub(crate) fn fit(mut features: Array2<f32>, count: usize) -> Result<(Self, Array2<f32>)> {
-        let scale = FeatureScale::fit(features.view(), 1.0);
+    /// At most `count` components of features divided by sd^scaling, with the scores of the training
+    /// images at unit variance.
+    pub(crate) fn fit(
+        mut features: Array2<f32>,
+        scaling: f32,
+        count: usize,
+    ) -> Result<(Self, Array2<f32>)> {
+        let scale = FeatureScale::fit(features.view(), scaling);
         scale.apply(&mut features);
         let images = features.nrows() as f64;
         let product = matmul(features.view(), features.t())?;
@@ -159,7 +164,7 @@ mod tests {
         let features = Array::from_shape_fn((12, 40), |(i, j)| {
             ((i * 5 + j * 3 + i * j) as f32).sin() * (1.0 + j as f32) + 3.0
         });
-        let (components, scores) = Components::fit(features.clone(), 6).unwrap();
+        let (components, scores) = Components::fit(features.clone(), 1.0, 6).unwrap();
         let again = components.scores(features).unwrap();
         for (a, b) in scores.iter().zip(&again) {
             assert_relative_eq!(a, b, epsilon = 1e-3);

@@ -29,7 +29,7 @@ pub use baseline::{
 };
 pub use correlation::correlate;
 pub use decoding::{DecodingChoice, RidgeDecoding};
-pub use encoding::{EncodingChoice, PenaltyChoice, Predictors, RidgeEncoding};
+pub use encoding::{EncodingChoice, PenaltyChoice, RidgeEncoding};
 pub use error::{Error, Result};
 pub use features::ImageFeatures;
 pub use ranks::{Ranks, rank_by_correlation, top1_by_pool_size};

@@ -194,6 +194,11 @@ impl Ridge {
         self.predict_from(coordinates.view(), penalties)
     }
 
+    /// New predictors as [`Ridge::predict_from`] takes them, so that many penalties share the work.
+    pub(crate) fn coordinates(&self, x: ArrayView2<f32>) -> Result<Array2<f32>> {
+        self.design.0.coordinates(x)
+    }
+
     /// Predictions of the same samples for each of several shared penalties; the samples are
     /// transformed only once.
     ///
@@ -204,7 +209,11 @@ impl Ridge {
         penalties.iter().map(|&penalty| self.predict_from(coordinates.view(), &[penalty])).collect()
     }
 
-    fn predict_from(&self, coordinates: ArrayView2<f32>, penalties: &[f64]) -> Result<Array2<f32>> {
+    pub(crate) fn predict_from(
+        &self,
+        coordinates: ArrayView2<f32>,
+        penalties: &[f64],
+    ) -> Result<Array2<f32>> {
         self.check(penalties)?;
         let mut prediction = if let &[penalty] = penalties {
             let shrink: Array1<f32> = self.shrinkage(penalty).collect();
