@@ -302,8 +302,9 @@ fn fit(
 /// of the screen that the population sees; images x features.
 fn pyramid(images: &Images, config: &SimulationConfig) -> Array2<f32> {
     let (_, height, width) = images.pixels.dim();
-    let centre = config.cortex.centre[1] * width as f32;
-    let reach = 0.5 * config.cortex.span[1] + 3.0 * config.cortex.scatter;
+    let cortex = config.cortex();
+    let centre = cortex.centre[1] * width as f32;
+    let reach = 0.5 * cortex.span[1] + 3.0 * cortex.scatter;
     let (left, right) = (
         (centre - reach).max(0.0),
         (centre + reach).min(width as f32),

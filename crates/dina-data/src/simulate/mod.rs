@@ -107,7 +107,7 @@ pub fn simulate(
     let mut neurons = population(config, seed);
     let (drive, gray) = driven(config, seed, &images, &neurons, progress);
     let loadings =
-        variability::Loadings::new(&neurons, config.cortex.shared_modes, seed.child("shared"));
+        variability::Loadings::new(&neurons, config.cortex().shared_modes, seed.child("shared"));
     for (i, neuron) in neurons.iter_mut().enumerate() {
         let drive = drive.row(i).to_owned();
         neuron.signal_variance = variability::signal_variance(neuron, &loadings, i, drive);
@@ -125,10 +125,11 @@ pub fn simulate(
 /// The neurons of a configuration, neuron `i` from the seed and `i`.
 fn population(config: &SimulationConfig, seed: Seed) -> Vec<NeuronTruth> {
     let (height, width) = (config.height as f32, config.width as f32);
+    let cortex = config.cortex();
     let seed = seed.child("neuron");
     (0..config.neurons)
         .into_par_iter()
-        .map(|i| NeuronTruth::draw(&config.cortex, seed.index(i), height, width))
+        .map(|i| NeuronTruth::draw(&cortex, seed.index(i), height, width))
         .collect()
 }
 
@@ -161,6 +162,7 @@ fn driven(
     let retina = retina::Retina::new(&[images, &reference, &gray]);
     let reference = images.len()..images.len() + REFERENCE;
     let energy = energy::Energy::new(&retina, config, reference.clone());
+    let semi_saturation = config.cortex().semi_saturation;
     let counter = Counter::new(Stage::Drive, neurons.len(), progress);
     let mut drive = Array2::zeros((neurons.len(), images.len()));
     let gray = drive
@@ -168,14 +170,7 @@ fn driven(
         .into_par_iter()
         .zip(neurons)
         .map_init(Vec::new, |block, (mut row, neuron)| {
-            let rates = drive::drive(
-                neuron,
-                &retina,
-                &energy,
-                &reference,
-                block,
-                config.cortex.semi_saturation,
-            );
+            let rates = drive::drive(neuron, &retina, &energy, &reference, block, semi_saturation);
             row.iter_mut()
                 .zip(&rates)
                 .for_each(|(to, from)| *to = *from);
@@ -196,7 +191,7 @@ fn record(
     gray: &[f32],
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Recording> {
-    let modes = config.cortex.shared_modes;
+    let modes = config.cortex().shared_modes;
     let repeats = config.repeats;
     let gray = Array2::from_shape_fn((gray.len(), 1), |(i, _)| gray[i]);
     let counter = Counter::new(Stage::Responses, neurons.len(), progress);

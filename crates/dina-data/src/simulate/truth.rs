@@ -1,7 +1,7 @@
 use ndarray::{Array1, Array2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::{ImageTruth, NeuronTruth, SimulationConfig};
+use super::{CortexStatistics, ImageTruth, NeuronTruth, SimulationConfig};
 use crate::Recording;
 
 /// What is known of a simulated recording because it was made.
@@ -12,6 +12,8 @@ use crate::Recording;
 pub struct Truth {
     /// What was asked for; the same configuration makes the same recording.
     pub config: SimulationConfig,
+    /// The numbers that the neurons were drawn from.
+    pub cortex: CortexStatistics,
     /// Parameters of each neuron.
     pub neurons: Vec<NeuronTruth>,
     /// What each image was made of.
@@ -67,6 +69,7 @@ impl Truth {
         };
         Self {
             config: config.clone(),
+            cortex: config.cortex(),
             neurons,
             images,
             measured,
