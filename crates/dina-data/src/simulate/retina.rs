@@ -4,8 +4,8 @@ use rayon::prelude::*;
 use super::Subunit;
 use crate::Images;
 
-/// Pixel pitches, in degrees, at which images are kept.
-const PITCHES: [usize; 3] = [1, 2, 4];
+/// Resolutions at which images are kept: 1, 2 and 4 degrees a pixel.
+const LEVELS: usize = 3;
 /// A grating needs five samples a cycle for its filter to be the one that was meant.
 const CYCLES_PER_PIXEL: f32 = 0.2;
 /// Standard deviations of a Gaussian window that are looked at.
@@ -25,6 +25,30 @@ struct Level {
     contrast: Array2<f32>,
 }
 
+impl Level {
+    /// Means over squares of two by two pixels.
+    fn halved(&self) -> Self {
+        let (height, width) = (self.height / 2, self.width / 2);
+        let mut contrast = Array2::zeros((height * width, self.contrast.ncols()));
+        contrast
+            .axis_iter_mut(Axis(0))
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(p, mut pixel)| {
+                let first = 2 * (p / width) * self.width + 2 * (p % width);
+                for offset in [0, 1, self.width, self.width + 1] {
+                    pixel.scaled_add(0.25, &self.contrast.row(first + offset));
+                }
+            });
+        Self {
+            pitch: 2 * self.pitch,
+            width,
+            height,
+            contrast,
+        }
+    }
+}
+
 /// A rectangle of pixels at one resolution.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
@@ -42,37 +66,29 @@ impl Retina {
             .par_iter()
             .map(|i| i.iter().map(|&v| f32::from(v)).sum::<f32>() / i.len() as f32)
             .collect();
-        let levels = PITCHES
-            .iter()
-            .map(|&pitch| {
-                let (h, w) = (height / pitch, width / pitch);
-                let mut contrast = Array2::zeros((h * w, images.len()));
-                contrast
-                    .axis_chunks_iter_mut(Axis(0), w)
-                    .into_par_iter()
-                    .enumerate()
-                    .for_each(|(row, mut pixels)| {
-                        for (i, (image, mean)) in images.iter().zip(&means).enumerate() {
-                            for column in 0..w {
-                                let block = image.slice(s![
-                                    row * pitch..(row + 1) * pitch,
-                                    column * pitch..(column + 1) * pitch
-                                ]);
-                                let sum: f32 = block.iter().map(|&v| f32::from(v)).sum();
-                                let level = sum / (pitch * pitch) as f32;
-                                // The constant keeps a black image from becoming infinite contrast.
-                                pixels[[column, i]] = (level - mean) / (mean + 5.0);
-                            }
-                        }
-                    });
-                Level {
-                    pitch,
-                    width: w,
-                    height: h,
-                    contrast,
+        let mut contrast = Array2::zeros((height * width, images.len()));
+        contrast
+            .axis_chunks_iter_mut(Axis(0), width)
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(row, mut pixels)| {
+                for (i, (image, mean)) in images.iter().zip(&means).enumerate() {
+                    for (column, &level) in image.row(row).iter().enumerate() {
+                        // The constant keeps a black image from becoming infinite contrast.
+                        pixels[[column, i]] = (f32::from(level) - mean) / (mean + 5.0);
+                    }
                 }
-            })
-            .collect();
+            });
+        let mut levels = vec![Level {
+            pitch: 1,
+            width,
+            height,
+            contrast,
+        }];
+        while levels.len() < LEVELS {
+            let coarser = levels[levels.len() - 1].halved();
+            levels.push(coarser);
+        }
         Self { levels }
     }
 
