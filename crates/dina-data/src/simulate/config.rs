@@ -89,8 +89,9 @@ pub struct SimulationConfig {
     pub spontaneous_bins: usize,
     /// What the images are like.
     pub scene: SceneStatistics,
-    /// What the neurons are like.
-    pub cortex: CortexStatistics,
+    /// What the neurons are like, instead of the numbers of the named population.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cortex: Option<CortexStatistics>,
 }
 
 impl Default for SimulationConfig {
@@ -115,8 +116,13 @@ impl SimulationConfig {
             gray_every: 20,
             spontaneous_bins: 1_000,
             scene: SceneStatistics::default(),
-            cortex: population.cortex(),
+            cortex: None,
         }
+    }
+
+    /// The numbers that the neurons are drawn from.
+    pub fn cortex(&self) -> CortexStatistics {
+        self.cortex.unwrap_or_else(|| self.population.cortex())
     }
 
     pub(super) fn check(&self) -> Result<()> {
@@ -138,7 +144,7 @@ impl SimulationConfig {
             return fail("images", self.images.to_string(), "ask for fewer");
         }
         self.scene.check()?;
-        self.cortex.check()
+        self.cortex().check()
     }
 }
 
@@ -171,12 +177,20 @@ mod tests {
     #[test]
     fn a_configuration_survives_json_and_refuses_nonsense() {
         let config = SimulationConfig::new(Population::Null);
+        let named: SimulationConfig = serde_json::from_str(r#"{"population": "null"}"#).unwrap();
+        assert_eq!(named, config);
+        assert_eq!(named.cortex().informative, 0.0);
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<SimulationConfig>(&text).unwrap(), config);
         let empty = SimulationConfig { neurons: 0, ..config };
         assert!(empty.check().unwrap_err().to_string().contains("neurons"));
-        let mut odd = SimulationConfig::default();
-        odd.cortex.informative = f32::NAN;
+        let odd = SimulationConfig {
+            cortex: Some(CortexStatistics {
+                informative: f32::NAN,
+                ..CortexStatistics::default()
+            }),
+            ..SimulationConfig::default()
+        };
         assert!(odd.check().is_err());
     }
 }

@@ -39,8 +39,8 @@ impl Energy {
     /// unit.
     pub fn new(retina: &Retina, config: &SimulationConfig, reference: std::ops::Range<usize>) -> Self {
         let extents = [config.height as f32, config.width as f32];
+        let cortex = config.cortex();
         let [rows, columns] = [0, 1].map(|axis| {
-            let cortex = &config.cortex;
             let centre = cortex.centre[axis] * extents[axis];
             // Two standard deviations of scatter; the few neurons beyond read the border, and the
             // surround needs as much again.

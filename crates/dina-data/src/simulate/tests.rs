@@ -165,7 +165,7 @@ fn modulation(complexity: f32) -> f32 {
     let retina = retina::Retina::new(&[&shown, &reference]);
     let reference = phases..phases + 64;
     let energy = energy::Energy::new(&retina, &config, reference.clone());
-    let mut neuron = NeuronTruth::draw(&config.cortex, seed, 60.0, 90.0);
+    let mut neuron = NeuronTruth::draw(&config.cortex(), seed, 60.0, 90.0);
     neuron.informative = true;
     neuron.amplitude = 1.0;
     neuron.complexity = complexity;
