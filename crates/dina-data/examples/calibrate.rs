@@ -35,11 +35,7 @@ fn main() -> Result<(), Failure> {
     let start = Instant::now();
     let simulation = simulate(&config, &|p| {
         if p.done == p.total {
-            println!(
-                "{:?} done after {:.1} s",
-                p.stage,
-                start.elapsed().as_secs_f32()
-            );
+            println!("{:?} done after {:.1} s", p.stage, start.elapsed().as_secs_f32());
         }
     })?;
     println!("simulated in {:.1} s", start.elapsed().as_secs_f32());
@@ -87,8 +83,7 @@ fn repeats(recording: &Recording) -> Result<[Array2<f32>; 2], Failure> {
         responses.select(Axis(0), &rows)
     };
     let [mut a, mut b] = [pick(0), pick(1)];
-    let centre =
-        (a.mean_axis(Axis(0)).ok_or("empty")? + b.mean_axis(Axis(0)).ok_or("empty")?) / 2.0;
+    let centre = (a.mean_axis(Axis(0)).ok_or("empty")? + b.mean_axis(Axis(0)).ok_or("empty")?) / 2.0;
     a -= &centre;
     b -= &centre;
     Ok([a, b])
@@ -98,9 +93,7 @@ fn repeats(recording: &Recording) -> Result<[Array2<f32>; 2], Failure> {
 fn eigen(gram: &Array2<f32>) -> Result<(Vec<f32>, Array2<f32>), Failure> {
     let n = gram.nrows();
     let matrix = Mat::from_fn(n, n, |i, j| gram[[i, j]]);
-    let eigen = matrix
-        .self_adjoint_eigen(Side::Lower)
-        .map_err(|e| format!("{e:?}"))?;
+    let eigen = matrix.self_adjoint_eigen(Side::Lower).map_err(|e| format!("{e:?}"))?;
     let values = (0..n).map(|i| eigen.S()[n - 1 - i]).collect();
     let vectors = Array2::from_shape_fn((n, n), |(i, j)| eigen.U()[(i, n - 1 - j)]);
     Ok((values, vectors))
@@ -111,9 +104,7 @@ fn cross_validated_spectrum(a: &Array2<f32>, b: &Array2<f32>) -> Result<Vec<f64>
     let (values, vectors) = eigen(&gram)?;
     // Projections on the neuron-space component n: repeat 1 gives sqrt(value) * vector.
     let cross = b.dot(&a.t()).dot(&vectors);
-    Ok((0..values.len().min(1024))
-        .map(|n| f64::from(vectors.column(n).dot(&cross.column(n))))
-        .collect())
+    Ok((0..values.len().min(1024)).map(|n| f64::from(vectors.column(n).dot(&cross.column(n)))).collect())
 }
 
 fn exponent(spectrum: &[f64]) -> f64 {
@@ -157,10 +148,7 @@ fn column_correlations(a: &Array2<f32>, b: &Array2<f32>) -> Vec<f32> {
         let sd = centred.std_axis(Axis(0), 0.0) + 1e-6;
         centred / sd
     };
-    (z(a) * z(b))
-        .mean_axis(Axis(0))
-        .unwrap_or_default()
-        .to_vec()
+    (z(a) * z(b)).mean_axis(Axis(0)).unwrap_or_default().to_vec()
 }
 
 fn mean(values: &[f32]) -> f32 {
@@ -175,11 +163,7 @@ fn quartiles(values: &[f32]) -> [f32; 3] {
 
 /// Ridge regression from a Gabor pyramid: linear and energy features, penalty per neuron from
 /// validation images, tested on a fifth of the images.
-fn explained(
-    simulation: &Simulation,
-    first: &Array2<f32>,
-    second: &Array2<f32>,
-) -> Result<(), Failure> {
+fn explained(simulation: &Simulation, first: &Array2<f32>, second: &Array2<f32>) -> Result<(), Failure> {
     let mut features = pyramid(&simulation.images, &simulation.truth.config);
     let images = features.nrows();
     let (test, rest) = (images / 5, images - images / 5);
@@ -188,10 +172,7 @@ fn explained(
     let mu = seen.mean_axis(Axis(0)).ok_or("empty")?;
     let sd = seen.std_axis(Axis(0), 0.0) + 1e-6;
     features = (features - &mu) / &sd;
-    println!(
-        "ridge: {} features, {train} training images",
-        features.ncols()
-    );
+    println!("ridge: {} features, {train} training images", features.ncols());
 
     let neurons = first.ncols().min(MODELLED);
     let rates = simulation.truth.rates.t();
@@ -206,9 +187,8 @@ fn explained(
         let mut crossed = Vec::new();
         for i in (0..neurons).filter(|&i| simulation.truth.neurons[i].informative) {
             let p: Array1<f32> = held_out.iter().map(|&j| prediction[[j, i]]).collect();
-            let column = |a: ArrayView2<f32>| -> Array1<f32> {
-                held_out.iter().map(|&j| a[[j, i]]).collect()
-            };
+            let column =
+                |a: ArrayView2<f32>| -> Array1<f32> { held_out.iter().map(|&j| a[[j, i]]).collect() };
             // The rates are in units of their own: compare after the best scale for both.
             let r = correlation(&p, &column(rates));
             truth.push(r * r.abs());
@@ -218,15 +198,11 @@ fn explained(
                 crossed.push(1.0 - ((&a - &p) * (&b - &p)).sum() / reliable);
             }
         }
-        println!(
-            "ridge on {name}: squared correlation with the noise-free mean {:.3?}",
-            quartiles(&truth)
-        );
+        println!("ridge on {name}: squared correlation with the noise-free mean {:.3?}", quartiles(&truth));
         if name.starts_with("two") {
             let trials = first.slice(s![rest.., ..neurons]);
             let candidates = prediction.slice(s![rest.., ..]);
-            let similarity =
-                unit_rows(&trials.to_owned()).dot(&unit_rows(&candidates.to_owned()).t());
+            let similarity = unit_rows(&trials.to_owned()).dot(&unit_rows(&candidates.to_owned()).t());
             println!(
                 "ridge encoding identifies {:.3} of single trials among {test} held-out images ({neurons} neurons, unweighted)",
                 top1(&similarity)
@@ -254,19 +230,10 @@ fn fit(
     train: usize,
     rest: usize,
 ) -> Result<Array2<f32>, Failure> {
-    let centre = target
-        .slice(s![..train, ..])
-        .mean_axis(Axis(0))
-        .ok_or("empty")?;
-    let scale = kernel
-        .slice(s![..train, ..train])
-        .diag()
-        .mean()
-        .ok_or("empty")?;
+    let centre = target.slice(s![..train, ..]).mean_axis(Axis(0)).ok_or("empty")?;
+    let scale = kernel.slice(s![..train, ..train]).diag().mean().ok_or("empty")?;
     let solve = |penalty: f32, n: usize| -> Result<Array2<f32>, Failure> {
-        let k = Mat::from_fn(n, n, |i, j| {
-            kernel[[i, j]] / scale + if i == j { penalty } else { 0.0 }
-        });
+        let k = Mat::from_fn(n, n, |i, j| kernel[[i, j]] / scale + if i == j { penalty } else { 0.0 });
         let y = Mat::from_fn(n, target.ncols(), |i, j| target[[i, j]] - centre[j]);
         let weights = k.llt(Side::Lower).map_err(|e| format!("{e:?}"))?.solve(&y);
         let weights = Array2::from_shape_fn((n, target.ncols()), |(i, j)| weights[(i, j)] / scale);
@@ -277,8 +244,7 @@ fn fit(
     for (k, &penalty) in penalties.iter().enumerate() {
         let prediction = solve(penalty, train)?;
         for (i, best) in best.iter_mut().enumerate() {
-            let difference =
-                &prediction.slice(s![train..rest, i]) - &target.slice(s![train..rest, i]);
+            let difference = &prediction.slice(s![train..rest, i]) - &target.slice(s![train..rest, i]);
             let loss = difference.dot(&difference);
             if loss < best.0 {
                 *best = (loss, k);
@@ -305,10 +271,7 @@ fn pyramid(images: &Images, config: &SimulationConfig) -> Array2<f32> {
     let cortex = config.cortex();
     let centre = cortex.centre[1] * width as f32;
     let reach = 0.5 * cortex.span[1] + 3.0 * cortex.scatter;
-    let (left, right) = (
-        (centre - reach).max(0.0),
-        (centre + reach).min(width as f32),
-    );
+    let (left, right) = ((centre - reach).max(0.0), (centre + reach).min(width as f32));
     let mut blocks = Vec::new();
     for frequency in [0.015_f32, 0.03, 0.06, 0.12] {
         let pitch = ((0.2 / frequency) as usize).clamp(1, 6);
@@ -335,10 +298,7 @@ fn pyramid(images: &Images, config: &SimulationConfig) -> Array2<f32> {
         let places: Vec<(f32, f32)> = (0..down * across)
             .map(|p| {
                 let (i, j) = ((p / across) as f32 + 0.5, (p % across) as f32 + 0.5);
-                (
-                    i * height as f32 / down as f32,
-                    left + j * (right - left) / across as f32,
-                )
+                (i * height as f32 / down as f32, left + j * (right - left) / across as f32)
             })
             .collect();
         let columns: Vec<Array2<f32>> = places
@@ -370,9 +330,8 @@ fn pyramid(images: &Images, config: &SimulationConfig) -> Array2<f32> {
                             let y = (r as f32 + 0.5) * pitch as f32 - y0;
                             let x = (c as f32 + 0.5) * pitch as f32 - x0;
                             let g = (-0.5 * (x * x + y * y) / (sigma * sigma)).exp();
-                            let turn = std::f32::consts::TAU
-                                * frequency
-                                * (angle.cos() * x + angle.sin() * y);
+                            let turn =
+                                std::f32::consts::TAU * frequency * (angle.cos() * x + angle.sin() * y);
                             filters[[2 * o, p]] = g * turn.cos();
                             filters[[2 * o + 1, p]] = g * turn.sin();
                             p += 1;

@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     baseline::{
-        Baseline, Choice, FittedBaseline, Geometry, TrainingSet, ValidationSet, check_pair,
-        mean_log_rank,
+        Baseline, Choice, FittedBaseline, Geometry, TrainingSet, ValidationSet, check_pair, mean_log_rank,
     },
     features::{Components, ImageFeatures, select_rows},
     gabor::{GaborConfig, GaborKind},
@@ -47,12 +46,7 @@ impl RidgeDecoding {
     /// The default grid: pixels, energy, linear and energy channels; two scalings; single trials and means;
     /// nine penalties; 10 to 320 components.
     pub fn new(geometry: Geometry) -> Self {
-        let gabor = |kind| {
-            ImageFeatures::Gabor(GaborConfig {
-                kind,
-                ..GaborConfig::default()
-            })
-        };
+        let gabor = |kind| ImageFeatures::Gabor(GaborConfig { kind, ..GaborConfig::default() });
         Self {
             geometry,
             features: vec![
@@ -99,11 +93,7 @@ impl Baseline for RidgeDecoding {
 
     /// All settings but the whitening are tried together; whitening is tried at the best of each kind
     /// of features.
-    fn fit(
-        &self,
-        training: &TrainingSet,
-        validation: &ValidationSet,
-    ) -> Result<Box<dyn FittedBaseline>> {
+    fn fit(&self, training: &TrainingSet, validation: &ValidationSet) -> Result<Box<dyn FittedBaseline>> {
         check_pair(training, validation)?;
         for (what, empty) in [
             ("features", self.features.is_empty()),
@@ -132,9 +122,9 @@ impl Baseline for RidgeDecoding {
             let data = Regressors::new(samples, training)?;
             for space in &spaces {
                 let fitted = self.fit_space(space, &data, validation)?;
-                let better = best.as_ref().is_none_or(|best| {
-                    fitted.choice.validation_log_rank < best.choice.validation_log_rank
-                });
+                let better = best
+                    .as_ref()
+                    .is_none_or(|best| fitted.choice.validation_log_rank < best.choice.validation_log_rank);
                 if better {
                     best = Some(fitted);
                 }
@@ -186,23 +176,13 @@ struct Regressors {
 impl Regressors {
     fn new(samples: Trials, training: &TrainingSet) -> Result<Self> {
         let (design, shown) = match samples {
-            Trials::Single => (
-                RidgeDesign::new(training.responses(), None)?,
-                training.shown().to_vec(),
-            ),
+            Trials::Single => (RidgeDesign::new(training.responses(), None)?, training.shown().to_vec()),
             Trials::Mean => {
                 let (means, _) = training.image_means();
-                (
-                    RidgeDesign::new(means.view(), None)?,
-                    (0..means.nrows()).collect(),
-                )
+                (RidgeDesign::new(means.view(), None)?, (0..means.nrows()).collect())
             }
         };
-        Ok(Self {
-            samples,
-            design,
-            shown,
-        })
+        Ok(Self { samples, design, shown })
     }
 }
 
@@ -231,15 +211,9 @@ impl RidgeDecoding {
                     if exponent != 0.0 && !accuracy[..comparison.kept()].iter().any(|&a| a > 0.0) {
                         continue;
                     }
-                    let similarity =
-                        comparison
-                            .scorer
-                            .similarity(predicted.view(), images.view(), score)?;
+                    let similarity = comparison.scorer.similarity(predicted.view(), images.view(), score)?;
                     let log_rank = mean_log_rank(similarity.view(), validation.shown())?;
-                    if best
-                        .as_ref()
-                        .is_none_or(|(b, _)| log_rank < b.validation_log_rank)
-                    {
+                    if best.as_ref().is_none_or(|(b, _)| log_rank < b.validation_log_rank) {
                         let choice = DecodingChoice {
                             features: space.features.clone(),
                             scaling: space.scaling,
@@ -263,19 +237,10 @@ impl RidgeDecoding {
             let errors = comparison.weigh(&left_out) - comparison.weigh(&targets);
             comparison.scorer.learn_errors(errors.view())?;
             let predicted = ridge.predict(validation.responses(), &[penalty])?;
-            let (predicted, images) = (
-                comparison.weigh(&predicted),
-                comparison.weigh(&space.validation),
-            );
+            let (predicted, images) = (comparison.weigh(&predicted), comparison.weigh(&space.validation));
             for &shrinkage in &self.shrinkages {
-                for score in [
-                    Score::WhitenedCosine { shrinkage },
-                    Score::Likelihood { shrinkage },
-                ] {
-                    let similarity =
-                        comparison
-                            .scorer
-                            .similarity(predicted.view(), images.view(), score)?;
+                for score in [Score::WhitenedCosine { shrinkage }, Score::Likelihood { shrinkage }] {
+                    let similarity = comparison.scorer.similarity(predicted.view(), images.view(), score)?;
                     let log_rank = mean_log_rank(similarity.view(), validation.shown())?;
                     if log_rank < choice.validation_log_rank {
                         choice.validation_log_rank = log_rank;
@@ -335,11 +300,7 @@ struct FittedDecoding {
 }
 
 impl FittedBaseline for FittedDecoding {
-    fn similarity(
-        &self,
-        responses: ArrayView2<f32>,
-        candidates: ArrayView3<f32>,
-    ) -> Result<Array2<f32>> {
+    fn similarity(&self, responses: ArrayView2<f32>, candidates: ArrayView3<f32>) -> Result<Array2<f32>> {
         let predicted = self.ridge.predict(responses, &[self.penalty])?;
         let features = self.choice.features.compute(candidates, &self.geometry)?;
         let images = self.components.scores(features)?;

@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     baseline::{
-        Baseline, Choice, FittedBaseline, Geometry, TrainingSet, ValidationSet, check_pair,
-        mean_log_rank,
+        Baseline, Choice, FittedBaseline, Geometry, TrainingSet, ValidationSet, check_pair, mean_log_rank,
     },
     features::{FeatureScale, ImageFeatures, select_rows},
     gabor::{GaborConfig, GaborKind},
@@ -97,11 +96,7 @@ impl Baseline for RidgeEncoding {
 
     /// Features, scaling and penalty are chosen with accuracy weights first; then, for the best penalty
     /// of each kind of features and scaling, whitened comparisons are tried.
-    fn fit(
-        &self,
-        training: &TrainingSet,
-        validation: &ValidationSet,
-    ) -> Result<Box<dyn FittedBaseline>> {
+    fn fit(&self, training: &TrainingSet, validation: &ValidationSet) -> Result<Box<dyn FittedBaseline>> {
         check_pair(training, validation)?;
         for (what, empty) in [
             ("features", self.features.is_empty()),
@@ -122,11 +117,10 @@ impl Baseline for RidgeEncoding {
                 features,
             };
             for &scaling in &self.scalings {
-                let fitted =
-                    self.fit_scaled(&raw, scaling, training, &means, &trials, validation)?;
-                let better = best.as_ref().is_none_or(|best| {
-                    fitted.choice.validation_log_rank < best.choice.validation_log_rank
-                });
+                let fitted = self.fit_scaled(&raw, scaling, training, &means, &trials, validation)?;
+                let better = best
+                    .as_ref()
+                    .is_none_or(|best| fitted.choice.validation_log_rank < best.choice.validation_log_rank);
                 if better {
                     best = Some(fitted);
                 }
@@ -191,17 +185,11 @@ impl RidgeEncoding {
             .zip(&absolute)
             .map(|(&relative, &penalty)| (PenaltyChoice::Shared(relative), vec![penalty]))
             .collect();
-        grid.push((
-            PenaltyChoice::PerNeuron,
-            per_target(&ridge, means, &absolute)?,
-        ));
+        grid.push((PenaltyChoice::PerNeuron, per_target(&ridge, means, &absolute)?));
         let mut best: Option<Candidate> = None;
         for (choice, penalties) in grid {
             let candidate = trial.weightings(choice, penalties, &self.exponents)?;
-            if best
-                .as_ref()
-                .is_none_or(|b| candidate.log_rank < b.log_rank)
-            {
+            if best.as_ref().is_none_or(|b| candidate.log_rank < b.log_rank) {
                 best = Some(candidate);
             }
         }
@@ -238,24 +226,16 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     fn predict(&self, penalties: &[f64]) -> Result<Array2<f32>> {
-        let mut predicted = self
-            .ridge
-            .predict_from(self.coordinates.view(), penalties)?;
+        let mut predicted = self.ridge.predict_from(self.coordinates.view(), penalties)?;
         predicted -= self.ridge.mean();
         Ok(predicted)
     }
 
     /// The best power of the accuracy weights for a penalty.
-    fn weightings(
-        &self,
-        choice: PenaltyChoice,
-        penalties: Vec<f64>,
-        exponents: &[f32],
-    ) -> Result<Candidate> {
+    fn weightings(&self, choice: PenaltyChoice, penalties: Vec<f64>, exponents: &[f32]) -> Result<Candidate> {
         let left_out = self.ridge.leave_one_out(self.means.view(), &penalties)?;
         let accuracy = column_accuracy(left_out.view(), self.means.view());
-        let median_accuracy =
-            crate::ranks::median(accuracy.iter().map(|&a| f64::from(a)).collect()) as f32;
+        let median_accuracy = crate::ranks::median(accuracy.iter().map(|&a| f64::from(a)).collect()) as f32;
         let any = accuracy.iter().any(|&a| a > 0.0);
         let scorer = Scorer::new(accuracy);
         let predicted = self.predict(&penalties)?;
@@ -269,39 +249,20 @@ impl Trial<'_> {
                 best = (log_rank, score);
             }
         }
-        Ok(Candidate {
-            choice,
-            penalties,
-            scorer,
-            score: best.1,
-            log_rank: best.0,
-            median_accuracy,
-        })
+        Ok(Candidate { choice, penalties, scorer, score: best.1, log_rank: best.0, median_accuracy })
     }
 
     /// Takes a whitened comparison where it does better on the validation set.
-    fn whitenings(
-        &self,
-        best: &mut Candidate,
-        training: &TrainingSet,
-        shrinkages: &[f32],
-    ) -> Result<()> {
-        let left_out = self
-            .ridge
-            .leave_one_out(self.means.view(), &best.penalties)?;
+    fn whitenings(&self, best: &mut Candidate, training: &TrainingSet, shrinkages: &[f32]) -> Result<()> {
+        let left_out = self.ridge.leave_one_out(self.means.view(), &best.penalties)?;
         // Errors of single trials of left-out images: model error and noise.
         let errors = &training.responses() - &select_rows(left_out.view(), training.shown());
         best.scorer.learn_errors(errors.view())?;
         drop(errors);
         let predicted = self.predict(&best.penalties)?;
         for &shrinkage in shrinkages {
-            for score in [
-                Score::WhitenedCosine { shrinkage },
-                Score::Likelihood { shrinkage },
-            ] {
-                let similarity =
-                    best.scorer
-                        .similarity(self.responses.view(), predicted.view(), score)?;
+            for score in [Score::WhitenedCosine { shrinkage }, Score::Likelihood { shrinkage }] {
+                let similarity = best.scorer.similarity(self.responses.view(), predicted.view(), score)?;
                 let log_rank = mean_log_rank(similarity.view(), self.shown)?;
                 if log_rank < best.log_rank {
                     best.log_rank = log_rank;
@@ -318,15 +279,12 @@ fn per_target(ridge: &Ridge, y: &Array2<f32>, penalties: &[f64]) -> Result<Vec<f
     let mut best = vec![(f64::INFINITY, penalties[0]); ridge.targets()];
     for &penalty in penalties {
         let errors = ridge.leave_one_out(y.view(), &[penalty])? - y;
-        let squares = errors
-            .rows()
-            .into_iter()
-            .fold(vec![0.0_f64; best.len()], |mut sums, row| {
-                for (sum, &e) in sums.iter_mut().zip(row) {
-                    *sum += f64::from(e) * f64::from(e);
-                }
-                sums
-            });
+        let squares = errors.rows().into_iter().fold(vec![0.0_f64; best.len()], |mut sums, row| {
+            for (sum, &e) in sums.iter_mut().zip(row) {
+                *sum += f64::from(e) * f64::from(e);
+            }
+            sums
+        });
         for (best, square) in best.iter_mut().zip(squares) {
             if square < best.0 {
                 *best = (square, penalty);
@@ -346,25 +304,16 @@ struct FittedEncoding {
 }
 
 impl FittedBaseline for FittedEncoding {
-    fn similarity(
-        &self,
-        responses: ArrayView2<f32>,
-        candidates: ArrayView3<f32>,
-    ) -> Result<Array2<f32>> {
+    fn similarity(&self, responses: ArrayView2<f32>, candidates: ArrayView3<f32>) -> Result<Array2<f32>> {
         if responses.ncols() != self.ridge.targets() {
-            return Err(Error::shape(
-                "neurons",
-                self.ridge.targets(),
-                responses.ncols(),
-            ));
+            return Err(Error::shape("neurons", self.ridge.targets(), responses.ncols()));
         }
         Error::all_finite("responses", responses)?;
         let mut features = self.choice.features.compute(candidates, &self.geometry)?;
         self.scale.apply(&mut features);
         let predicted = self.ridge.predict(features.view(), &self.penalties)? - self.ridge.mean();
         let observed = &responses - self.ridge.mean();
-        self.scorer
-            .similarity(observed.view(), predicted.view(), self.choice.score)
+        self.scorer.similarity(observed.view(), predicted.view(), self.choice.score)
     }
 
     fn choice(&self) -> Choice {

@@ -110,11 +110,7 @@ pub(crate) struct Components {
 impl Components {
     /// At most `count` components of features divided by sd^scaling, with the scores of the training
     /// images at unit variance.
-    pub(crate) fn fit(
-        mut features: Array2<f32>,
-        scaling: f32,
-        count: usize,
-    ) -> Result<(Self, Array2<f32>)> {
+    pub(crate) fn fit(mut features: Array2<f32>, scaling: f32, count: usize) -> Result<(Self, Array2<f32>)> {
         let scale = FeatureScale::fit(features.view(), scaling);
         scale.apply(&mut features);
         let images = features.nrows() as f64;

@@ -12,10 +12,7 @@ use dina_stats::bootstrap::Bootstrap;
 use ndarray::{Array, Array2, Array3, Axis, s};
 use rand_distr::{Distribution, StandardNormal};
 
-const GEOMETRY: Geometry = Geometry {
-    degrees_per_pixel: 2.0,
-    window: None,
-};
+const GEOMETRY: Geometry = Geometry { degrees_per_pixel: 2.0, window: None };
 
 fn bank() -> GaborConfig {
     GaborConfig {
@@ -39,41 +36,28 @@ impl Simulated {
         let mut rng = Seed::new(3).stream("simulated");
         let mut normal = || -> f32 { StandardNormal.sample(&mut rng) };
         let rough = Array::from_shape_simple_fn((images, 26, 26), &mut normal);
-        let images = Array::from_shape_fn((images, 24, 24), |(i, y, x)| {
-            rough.slice(s![i, y..y + 3, x..x + 3]).sum()
-        });
-        let mut features = GaborPyramid::new(&bank(), (24, 24), 2.0, None)
-            .unwrap()
-            .features(images.view())
-            .unwrap();
+        let images =
+            Array::from_shape_fn((images, 24, 24), |(i, y, x)| rough.slice(s![i, y..y + 3, x..x + 3]).sum());
+        let mut features =
+            GaborPyramid::new(&bank(), (24, 24), 2.0, None).unwrap().features(images.view()).unwrap();
         features /= features.std_axis(Axis(0), 0.0).mean().unwrap();
         features -= &features.mean_axis(Axis(0)).unwrap();
         let mixing = Array::from_shape_fn((features.ncols(), neurons), |(f, n)| {
-            if (f * 7 + n * 13) % 41 == 0 {
-                normal()
-            } else {
-                0.0
-            }
+            if (f * 7 + n * 13) % 41 == 0 { normal() } else { 0.0 }
         });
         let mut drive = features.dot(&mixing);
         drive /= drive.std(0.0);
         let count = drive.nrows();
         let shown: Vec<usize> = (0..2 * count).map(|t| t % count).collect();
-        let responses = Array::from_shape_fn((2 * count, neurons), |(t, n)| {
-            signal * drive[[shown[t], n]] + normal()
-        });
-        Self {
-            images,
-            responses,
-            shown,
-        }
+        let responses =
+            Array::from_shape_fn((2 * count, neurons), |(t, n)| signal * drive[[shown[t], n]] + normal());
+        Self { images, responses, shown }
     }
 
     /// Trials of the images `from..to`, counted from 0 again.
     fn part(&self, from: usize, to: usize) -> (Array2<f32>, Vec<usize>, Array3<f32>) {
-        let rows: Vec<usize> = (0..self.shown.len())
-            .filter(|&t| (from..to).contains(&self.shown[t]))
-            .collect();
+        let rows: Vec<usize> =
+            (0..self.shown.len()).filter(|&t| (from..to).contains(&self.shown[t])).collect();
         (
             self.responses.select(Axis(0), &rows),
             rows.iter().map(|&t| self.shown[t] - from).collect(),
@@ -93,18 +77,12 @@ impl Simulated {
             .unwrap();
         let (test, shown, images) = self.part(250, 310);
         let similarity = fitted.similarity(test.view(), images.view()).unwrap();
-        (
-            fitted,
-            Pool::new(similarity, shown, (250..310).collect()).unwrap(),
-        )
+        (fitted, Pool::new(similarity, shown, (250..310).collect()).unwrap())
     }
 }
 
 fn encoding() -> RidgeEncoding {
-    RidgeEncoding {
-        features: vec![ImageFeatures::Gabor(bank())],
-        ..RidgeEncoding::new(GEOMETRY)
-    }
+    RidgeEncoding { features: vec![ImageFeatures::Gabor(bank())], ..RidgeEncoding::new(GEOMETRY) }
 }
 
 fn decoding() -> RidgeDecoding {
@@ -134,10 +112,7 @@ fn linear_neurons_are_identified() {
 #[test]
 fn without_signal_both_are_at_chance() {
     let simulated = Simulated::new(310, 60, 0.0);
-    let evaluation = Evaluation {
-        permutations: 199,
-        bootstrap: Bootstrap::default(),
-    };
+    let evaluation = Evaluation { permutations: 199, bootstrap: Bootstrap::default() };
     for baseline in [&encoding() as &dyn Baseline, &decoding()] {
         let (_, pool) = simulated.identify(baseline);
         let found = evaluation.figures(&[pool], Seed::new(1)).unwrap();
@@ -151,10 +126,7 @@ fn without_signal_both_are_at_chance() {
 fn threads_do_not_change_the_fit() {
     let simulated = Simulated::new(310, 40, 1.0);
     let run = |threads| {
-        let workers = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
+        let workers = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         workers.install(|| {
             let (_, a) = simulated.identify(&encoding());
             let (_, b) = simulated.identify(&decoding());
@@ -174,16 +146,9 @@ fn refuses_what_does_not_fit_together() {
     let validation = ValidationSet::new(fewer, &valid_shown, valid_images.view()).unwrap();
     assert!(encoding().fit(&training, &validation).is_err());
     let validation = ValidationSet::new(valid.view(), &valid_shown, valid_images.view()).unwrap();
-    let empty = RidgeEncoding {
-        penalties: Vec::new(),
-        ..encoding()
-    };
+    let empty = RidgeEncoding { penalties: Vec::new(), ..encoding() };
     assert!(empty.fit(&training, &validation).is_err());
-    let no_components = RidgeDecoding {
-        samples: vec![Trials::Single],
-        components: Vec::new(),
-        ..decoding()
-    };
+    let no_components = RidgeDecoding { samples: vec![Trials::Single], components: Vec::new(), ..decoding() };
     assert!(no_components.fit(&training, &validation).is_err());
     assert!(TrainingSet::new(train.view(), &shown[1..], images.view()).is_err());
     assert!(TrainingSet::new(train.view(), &shown, images.slice(s![..29, .., ..])).is_err());

@@ -185,10 +185,7 @@ mod tests {
         let empty = SimulationConfig { neurons: 0, ..config };
         assert!(empty.check().unwrap_err().to_string().contains("neurons"));
         let odd = SimulationConfig {
-            cortex: Some(CortexStatistics {
-                informative: f32::NAN,
-                ..CortexStatistics::default()
-            }),
+            cortex: Some(CortexStatistics { informative: f32::NAN, ..CortexStatistics::default() }),
             ..SimulationConfig::default()
         };
         assert!(odd.check().is_err());

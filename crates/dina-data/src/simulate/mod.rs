@@ -97,29 +97,20 @@ pub struct Progress {
 /// assert_eq!(simulation.recording.repeats(), 2);
 /// # Ok::<(), dina_data::Error>(())
 /// ```
-pub fn simulate(
-    config: &SimulationConfig,
-    progress: &(dyn Fn(Progress) + Sync),
-) -> Result<Simulation> {
+pub fn simulate(config: &SimulationConfig, progress: &(dyn Fn(Progress) + Sync)) -> Result<Simulation> {
     config.check()?;
     let seed = Seed::new(config.seed).child("simulation");
     let (images, categories, scenes) = show(config, seed, progress);
     let mut neurons = population(config, seed);
     let (drive, gray) = driven(config, seed, &images, &neurons, progress);
-    let loadings =
-        variability::Loadings::new(&neurons, config.cortex().shared_modes, seed.child("shared"));
+    let loadings = variability::Loadings::new(&neurons, config.cortex().shared_modes, seed.child("shared"));
     for (i, neuron) in neurons.iter_mut().enumerate() {
         let drive = drive.row(i).to_owned();
         neuron.signal_variance = variability::signal_variance(neuron, &loadings, i, drive);
     }
     let recording = record(config, seed, &neurons, &loadings, &drive, &gray, progress)?;
     let truth = Truth::new(config, neurons, scenes, drive, &gray, &recording);
-    Ok(Simulation {
-        recording,
-        images,
-        categories,
-        truth,
-    })
+    Ok(Simulation { recording, images, categories, truth })
 }
 
 /// The neurons of a configuration, neuron `i` from the seed and `i`.
@@ -171,9 +162,7 @@ fn driven(
         .zip(neurons)
         .map_init(Vec::new, |block, (mut row, neuron)| {
             let rates = drive::drive(neuron, &retina, &energy, &reference, block, semi_saturation);
-            row.iter_mut()
-                .zip(&rates)
-                .for_each(|(to, from)| *to = *from);
+            row.iter_mut().zip(&rates).for_each(|(to, from)| *to = *from);
             counter.add(1);
             rates.last().copied().unwrap_or(0.0)
         })
@@ -235,15 +224,8 @@ fn record(
         })
         .collect();
     let mut responses = Array2::zeros((rows.len(), neurons.len()));
-    responses
-        .axis_iter_mut(Axis(0))
-        .into_par_iter()
-        .zip(&rows)
-        .for_each(|(mut to, from)| to.assign(from));
-    let stimulus = order
-        .iter()
-        .map(|trial| trial.map(|t| (t / repeats) as u32))
-        .collect();
+    responses.axis_iter_mut(Axis(0)).into_par_iter().zip(&rows).for_each(|(mut to, from)| to.assign(from));
+    let stimulus = order.iter().map(|trial| trial.map(|t| (t / repeats) as u32)).collect();
     let positions = Array2::from_shape_fn((neurons.len(), 3), |(i, k)| neurons[i].position[k]);
     let recording = Recording::new(
         format!("simulated population `{}`", config.population),
@@ -257,12 +239,7 @@ fn record(
         return Ok(recording);
     }
     let spontaneous = idle("spontaneous", config.spontaneous_bins);
-    recording.with_spontaneous(
-        spontaneous
-            .reversed_axes()
-            .as_standard_layout()
-            .into_owned(),
-    )
+    recording.with_spontaneous(spontaneous.reversed_axes().as_standard_layout().into_owned())
 }
 
 /// Trials in the order shown; `None` is the gray screen. Every image is shown once before any is
@@ -297,20 +274,11 @@ struct Counter<'a> {
 
 impl<'a> Counter<'a> {
     fn new(stage: Stage, total: usize, report: &'a (dyn Fn(Progress) + Sync)) -> Self {
-        Self {
-            stage,
-            done: AtomicUsize::new(0),
-            total,
-            report,
-        }
+        Self { stage, done: AtomicUsize::new(0), total, report }
     }
 
     fn add(&self, items: usize) {
         let done = self.done.fetch_add(items, Ordering::Relaxed) + items;
-        (self.report)(Progress {
-            stage: self.stage,
-            done,
-            total: self.total,
-        });
+        (self.report)(Progress { stage: self.stage, done, total: self.total });
     }
 }

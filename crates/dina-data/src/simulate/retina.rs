@@ -30,22 +30,13 @@ impl Level {
     fn halved(&self) -> Self {
         let (height, width) = (self.height / 2, self.width / 2);
         let mut contrast = Array2::zeros((height * width, self.contrast.ncols()));
-        contrast
-            .axis_iter_mut(Axis(0))
-            .into_par_iter()
-            .enumerate()
-            .for_each(|(p, mut pixel)| {
-                let first = 2 * (p / width) * self.width + 2 * (p % width);
-                for offset in [0, 1, self.width, self.width + 1] {
-                    pixel.scaled_add(0.25, &self.contrast.row(first + offset));
-                }
-            });
-        Self {
-            pitch: 2 * self.pitch,
-            width,
-            height,
-            contrast,
-        }
+        contrast.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(p, mut pixel)| {
+            let first = 2 * (p / width) * self.width + 2 * (p % width);
+            for offset in [0, 1, self.width, self.width + 1] {
+                pixel.scaled_add(0.25, &self.contrast.row(first + offset));
+            }
+        });
+        Self { pitch: 2 * self.pitch, width, height, contrast }
     }
 }
 
@@ -67,24 +58,17 @@ impl Retina {
             .map(|i| i.iter().map(|&v| f32::from(v)).sum::<f32>() / i.len() as f32)
             .collect();
         let mut contrast = Array2::zeros((height * width, images.len()));
-        contrast
-            .axis_chunks_iter_mut(Axis(0), width)
-            .into_par_iter()
-            .enumerate()
-            .for_each(|(row, mut pixels)| {
+        contrast.axis_chunks_iter_mut(Axis(0), width).into_par_iter().enumerate().for_each(
+            |(row, mut pixels)| {
                 for (i, (image, mean)) in images.iter().zip(&means).enumerate() {
                     for (column, &level) in image.row(row).iter().enumerate() {
                         // The constant keeps a black image from becoming infinite contrast.
                         pixels[[column, i]] = (f32::from(level) - mean) / (mean + 5.0);
                     }
                 }
-            });
-        let mut levels = vec![Level {
-            pitch: 1,
-            width,
-            height,
-            contrast,
-        }];
+            },
+        );
+        let mut levels = vec![Level { pitch: 1, width, height, contrast }];
         while levels.len() < LEVELS {
             let coarser = levels[levels.len() - 1].halved();
             levels.push(coarser);
@@ -104,32 +88,17 @@ impl Retina {
             .rev()
             .find(|&l| fastest * self.levels[l].pitch as f32 <= CYCLES_PER_PIXEL)
             .unwrap_or(0);
-        let Level {
-            pitch,
-            width,
-            height,
-            ..
-        } = self.levels[level];
+        let Level { pitch, width, height, .. } = self.levels[level];
         let span = |centre: fn(&Subunit) -> f32, end: usize| {
-            let low = subunits
-                .iter()
-                .map(|s| centre(s) - REACH * s.sigma)
-                .fold(f32::INFINITY, f32::min);
-            let high = subunits
-                .iter()
-                .map(|s| centre(s) + REACH * s.sigma)
-                .fold(f32::NEG_INFINITY, f32::max);
+            let low = subunits.iter().map(|s| centre(s) - REACH * s.sigma).fold(f32::INFINITY, f32::min);
+            let high = subunits.iter().map(|s| centre(s) + REACH * s.sigma).fold(f32::NEG_INFINITY, f32::max);
             let pixel = |degrees: f32| degrees / pitch as f32;
             // A subunit may lie beyond the edge of the screen: at least the pixel next to it stays.
             let low = (pixel(low).floor().max(0.0) as usize).min(end - 1);
             let high = (pixel(high).ceil().max(0.0) as usize).clamp(low + 1, end);
             low..high
         };
-        Window {
-            level,
-            rows: span(|s| s.row, height),
-            columns: span(|s| s.column, width),
-        }
+        Window { level, rows: span(|s| s.row, height), columns: span(|s| s.column, width) }
     }
 
     /// Even and odd filters of the subunits (`2k` and `2k + 1`), filters x pixels of the window.
@@ -149,8 +118,8 @@ impl Retina {
                     let x = (column as f32 + 0.5) * pitch - subunit.column;
                     let distance = (x * x + y * y) / (subunit.sigma * subunit.sigma);
                     envelope[p] = (-0.5 * distance).exp();
-                    let turn = std::f32::consts::TAU * subunit.frequency * (cos * x + sin * y)
-                        + subunit.phase;
+                    let turn =
+                        std::f32::consts::TAU * subunit.frequency * (cos * x + sin * y) + subunit.phase;
                     filters[[2 * k, p]] = envelope[p] * turn.cos();
                     filters[[2 * k + 1, p]] = envelope[p] * turn.sin();
                     p += 1;
@@ -160,10 +129,7 @@ impl Retina {
             for f in [2 * k, 2 * k + 1] {
                 let mut filter = filters.row_mut(f);
                 let mean = filter.sum() / mass;
-                filter
-                    .iter_mut()
-                    .zip(&envelope)
-                    .for_each(|(v, e)| *v = (*v - mean * e) * 2.0 / mass);
+                filter.iter_mut().zip(&envelope).for_each(|(v, e)| *v = (*v - mean * e) * 2.0 / mass);
             }
         }
         filters
@@ -171,17 +137,10 @@ impl Retina {
 
     /// Products of filters with the images, filters x images; `block` holds the window's pixels
     /// meanwhile.
-    pub fn filter(
-        &self,
-        window: &Window,
-        filters: &Array2<f32>,
-        block: &mut Vec<f32>,
-    ) -> Array2<f32> {
+    pub fn filter(&self, window: &Window, filters: &Array2<f32>, block: &mut Vec<f32>) -> Array2<f32> {
         /// Images at a time, so that the block stays in the cache.
         const IMAGES: usize = 512;
-        let Level {
-            width, contrast, ..
-        } = &self.levels[window.level];
+        let Level { width, contrast, .. } = &self.levels[window.level];
         let pixels = filters.ncols();
         let mut products = Array2::zeros((filters.nrows(), self.images()));
         for start in (0..self.images()).step_by(IMAGES) {

@@ -56,26 +56,14 @@ impl Truth {
         for (mut row, neuron) in rates.outer_iter_mut().zip(&neurons) {
             row.mapv_inplace(|d| neuron.gain * (neuron.baseline + d));
         }
-        let gray_rates = neurons
-            .iter()
-            .zip(gray)
-            .map(|(n, d)| n.gain * (n.baseline + d))
-            .collect();
+        let gray_rates = neurons.iter().zip(gray).map(|(n, d)| n.gain * (n.baseline + d)).collect();
         let measured = Measured {
             expected_signal_variance: mean(neurons.iter().map(|n| n.signal_variance)),
             signal_variance: repeat_correlation(recording),
             skewness: skewness(recording),
             informative_neurons: neurons.iter().filter(|n| n.informative).count(),
         };
-        Self {
-            config: config.clone(),
-            cortex: config.cortex(),
-            neurons,
-            images,
-            measured,
-            rates,
-            gray_rates,
-        }
+        Self { config: config.clone(), cortex: config.cortex(), neurons, images, measured, rates, gray_rates }
     }
 }
 
@@ -105,11 +93,7 @@ fn repeat_correlation(recording: &Recording) -> Option<f32> {
     let [aa, bb, ab, a, b] = sums.map(|s| s / n);
     let correlations = (0..recording.neurons()).map(|i| {
         let spread = (aa[i] - a[i] * a[i]) * (bb[i] - b[i] * b[i]);
-        if spread > 0.0 {
-            (ab[i] - a[i] * b[i]) / spread.sqrt()
-        } else {
-            0.0
-        }
+        if spread > 0.0 { (ab[i] - a[i] * b[i]) / spread.sqrt() } else { 0.0 }
     });
     Some(mean(correlations))
 }
