@@ -44,3 +44,8 @@ pub use seed::{Seed, Stream};
 pub use tensor_file::TensorFile;
 #[cfg(feature = "candle")]
 pub use tower::{Mode, Parameter, Tower};
+
+/// Compiles the example of the README, which has tensors in it.
+#[cfg(all(doctest, feature = "candle"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -26,3 +26,8 @@ mod similarity;
 
 pub use info_nce::{InfoNce, InfoNceConfig};
 pub use similarity::{Similarity, cosine_logits};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

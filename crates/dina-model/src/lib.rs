@@ -17,3 +17,8 @@ mod warm_start;
 pub use image::{GaborConfig, ImageTower, ImageTowerConfig, LEVEL};
 pub use neural::{Dense, Factorised, Mlp, NeuralTowerConfig, ReadInKind};
 pub use warm_start::{WarmStart, WarmStartData, warm_start};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -35,3 +35,8 @@ pub use progress::{Progress, Silent};
 pub use results::{BaselineChoice, Hashes, Results, SCHEMA, peak_memory};
 pub use towers::{ModelConfig, Towers, TrainingRecord};
 pub use training::{Checkpoints, Trained, Training};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

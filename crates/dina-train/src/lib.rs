@@ -17,3 +17,8 @@ pub use adamw::AdamW;
 pub use batches::{Batch, Batches, PairedData};
 pub use config::TrainConfig;
 pub use trainer::{Evaluation, LogEntry, Model, Outcome, Trainer};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
