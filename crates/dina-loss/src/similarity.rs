@@ -173,7 +173,7 @@ impl CustomOp2 for GroupedCosine {
     ) -> Result<(CpuStorage, Shape)> {
         let (trials, columns) = bl.shape().dims2()?;
         let (images, others) = al.shape().dims2()?;
-        if columns != others || columns % self.groups != 0 {
+        if columns != others || columns == 0 || self.groups == 0 || columns % self.groups != 0 {
             candle_core::bail!("grouped_cosine: rows of {columns} and {others} in {} groups", self.groups)
         }
         let part = columns / self.groups;

@@ -1,5 +1,7 @@
 //! DINA against each baseline on the same queries.
 
+use std::collections::BTreeMap;
+
 use dina_core::Seed;
 use dina_decode::Ranks;
 use dina_decode::identification::{Decoder, Pool, Trials};
@@ -8,7 +10,7 @@ use dina_stats::multiplicity::holm;
 use dina_stats::permutation::{Permutation, Tail};
 use serde::{Deserialize, Serialize};
 
-use crate::{Decoded, Result};
+use crate::{Decoded, Error, Result};
 
 /// What the report leads with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +54,7 @@ pub struct Comparison {
 /// image are not independent.
 ///
 /// # Errors
-/// When decoders were asked different queries.
+/// When decoders were tested on different images.
 pub fn compare(
     decoded: &[Decoded],
     measure: Measure,
@@ -61,12 +63,21 @@ pub fn compare(
     seed: Seed,
 ) -> Result<Vec<Comparison>> {
     let Some(dina) = decoded.iter().find(|d| d.decoder == Decoder::Dina) else { return Ok(Vec::new()) };
+    if decoded.len() == 1 {
+        return Ok(Vec::new());
+    }
     let ours = by_image(dina.pools(trials), measure)?;
     let mut comparisons = Vec::new();
     let mut p = Vec::new();
     for baseline in decoded.iter().filter(|d| d.decoder != Decoder::Dina) {
         let theirs = by_image(baseline.pools(trials), measure)?;
-        let differences: Vec<f64> = ours.iter().zip(&theirs).map(|(a, b)| a - b).collect();
+        if !ours.keys().eq(theirs.keys()) {
+            let name = crate::decoding::name(baseline.decoder);
+            return Err(Error::Job(format!(
+                "dina and {name} were tested on different images; compare them on one split"
+            )));
+        }
+        let differences: Vec<f64> = ours.values().zip(theirs.values()).map(|(a, b)| a - b).collect();
         let mean = |items: &[usize]| items.iter().map(|&i| differences[i]).sum::<f64>() / items.len() as f64;
         let seed = seed.child(crate::decoding::name(baseline.decoder));
         let interval = Bootstrap::default().interval(
@@ -94,9 +105,9 @@ pub fn compare(
     Ok(comparisons)
 }
 
-/// Mean of the measure over the trials of each test image, images in ascending order.
-fn by_image(pools: &[Pool], measure: Measure) -> Result<Vec<f64>> {
-    let mut images = std::collections::BTreeMap::<usize, (f64, f64)>::new();
+/// Mean of the measure over the trials of each test image, by image.
+fn by_image(pools: &[Pool], measure: Measure) -> Result<BTreeMap<usize, f64>> {
+    let mut images = BTreeMap::<usize, (f64, f64)>::new();
     for pool in pools {
         let ranks: Ranks = pool.ranks()?;
         for (rank, &column) in ranks.values().zip(pool.truth()) {
@@ -105,5 +116,5 @@ fn by_image(pools: &[Pool], measure: Measure) -> Result<Vec<f64>> {
             *count += 1.;
         }
     }
-    Ok(images.into_values().map(|(sum, count)| sum / count).collect())
+    Ok(images.into_iter().map(|(image, (sum, count))| (image, sum / count)).collect())
 }

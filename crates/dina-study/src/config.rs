@@ -39,7 +39,7 @@ impl Profile {
     pub fn simulation(self, seed: u64) -> SimulationConfig {
         let (neurons, images, spontaneous_bins) = match self {
             Self::Smoke => (120, 200, 400),
-            Self::Quick => (500, 1600, 1500),
+            Self::Quick => (400, 1600, 1500),
             Self::Full => (10_000, 2800, 7000),
         };
         SimulationConfig { neurons, images, spontaneous_bins, seed, ..SimulationConfig::new(Population::V1) }
@@ -140,8 +140,10 @@ impl JobConfig {
     /// Hash of the configuration, without the paths of files: their content is in the data hash.
     pub fn hash(&self) -> ContentHash {
         let mut stripped = self.clone();
+        // How many folds there are is in the split's hash, whether it was asked for or decided.
+        stripped.folds = None;
         if let Source::Files { recording, images, classes } = &mut stripped.source {
-            (*recording, *images, *classes) = (PathBuf::new(), PathBuf::new(), None);
+            (*recording, *images, *classes) = (PathBuf::new(), PathBuf::new(), None); // classes are not used yet
         }
         // A configuration of plain numbers and names always serialises.
         let text = serde_json::to_string(&stripped).unwrap_or_default();

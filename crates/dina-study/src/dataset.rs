@@ -147,7 +147,7 @@ impl RecordingSummary {
     /// Refuses a recording that identification cannot be measured on.
     ///
     /// # Errors
-    /// When fewer than two repeats or six images were shown.
+    /// When fewer than two repeats or twelve images were shown.
     pub fn require_repeats(&self) -> Result<()> {
         if self.repeats < 2 {
             return Err(Error::Job(format!(

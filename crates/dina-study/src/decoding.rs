@@ -165,7 +165,8 @@ pub fn identification(decoded: &[Decoded], permutations: usize, seed: Seed) -> R
                         &turned
                     }
                 };
-                let figures = evaluation.figures(pools, seed.child(name(decoded.decoder)))?;
+                let draws = seed.child(name(decoded.decoder)).child(&format!("{trials:?} {direction:?}"));
+                let figures = evaluation.figures(pools, draws)?;
                 let (decoder, split) = (decoded.decoder, "test".to_owned());
                 rows.push(Identification { decoder, split, trials, direction, figures });
             }

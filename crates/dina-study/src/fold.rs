@@ -1,14 +1,11 @@
 use dina_core::{ContentHash, Seed};
 use dina_data::{
-    Folds, LeakageReport, PixelStatistics, Share, Split, SplitConfig, Views, WindowConfig, WindowEstimate,
-    near_duplicates,
+    DUPLICATE_CORRELATION, Folds, LeakageReport, PixelStatistics, Share, Split, SplitConfig, Views,
+    WindowConfig, WindowEstimate, near_duplicates,
 };
 use ndarray::{Array2, Array3, Axis};
 
 use crate::{Dataset, JobConfig, Progress, Result};
-
-/// Images more alike than this, by correlation, fall on one side of a split.
-const DUPLICATE: f32 = 0.95;
 
 /// The window is resampled so that the image tower sees about this many pixels, but no finer than
 /// [`FINEST`] degrees.
@@ -46,7 +43,7 @@ pub struct Fold {
 /// When there are too few images or repeats, or the images do not belong to the recording.
 pub fn prepare(dataset: &Dataset, config: &JobConfig, progress: &dyn Progress) -> Result<Vec<Fold>> {
     let seed = Seed::new(config.seed);
-    let groups = near_duplicates(&dataset.images, DUPLICATE)?;
+    let groups = near_duplicates(&dataset.images, DUPLICATE_CORRELATION)?;
     let images = dataset.recording.summary().stimuli;
     let split = SplitConfig {
         test: Share::Fraction(0.25),

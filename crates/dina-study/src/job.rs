@@ -46,7 +46,8 @@ impl Job {
     /// # Errors
     /// When the data cannot be used; the message names file, variable and remedy.
     pub fn prepare(&self, progress: &dyn Progress) -> Result<Prepared> {
-        self.check_folder()?;
+        std::fs::create_dir_all(&self.out)
+            .map_err(|source| dina_core::Error::Io { path: self.out.clone(), source })?;
         let mut watch = Stopwatch::default();
         let stage = match self.config.source {
             crate::Source::Simulated(_) => "simulate",
@@ -60,13 +61,6 @@ impl Job {
             progress.say(note);
         }
         Ok(Prepared { dataset, summary, folds, stages: watch.stages })
-    }
-
-    /// An output folder that holds a job's results is not written over unless it is resumed.
-    fn check_folder(&self) -> Result<()> {
-        std::fs::create_dir_all(&self.out)
-            .map_err(|source| dina_core::Error::Io { path: self.out.clone(), source })?;
-        Ok(())
     }
 
     fn training<'a>(&'a self, prepared: &'a Prepared) -> Training<'a> {
@@ -175,8 +169,8 @@ impl Job {
     }
 }
 
-/// What the report leads with: single trials and top-1 where images abound, else means and two-way identification,
-/// which says more on a few candidates.
+/// What the report leads with: with two repeats single trials, with more their means; top-1 on one held-out test set,
+/// two-way identification in cross-validation, where it says more on a few candidates.
 pub(crate) fn primary(folds: &[Fold], summary: &RecordingSummary) -> (Measure, Trials) {
     let measure = if folds.len() == 1 { Measure::Top1 } else { Measure::TwoWay };
     let trials = if summary.repeats <= 2 { Trials::Single } else { Trials::Mean };

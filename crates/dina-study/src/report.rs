@@ -9,7 +9,7 @@ use ndarray::{Array4, Axis};
 
 use crate::decoding::name;
 use crate::job::{find, primary, test_maps};
-use crate::{Dataset, Decoded, Fold, HELD_OUT_FROM, Job, Measure, Result, Results, Source, Trained};
+use crate::{Dataset, Decoded, Fold, Job, Measure, Result, Results, Source, Trained};
 
 /// Everything that the report is made from.
 pub(crate) struct Material<'a> {
@@ -437,7 +437,7 @@ fn methods(m: &Material<'_>) -> page::Methods {
             steps: train.steps as u64,
             clip_norm: Some(train.clip),
             stopping: format!(
-                "training ended after {} validations without a better mean reciprocal rank, and the best weights were kept",
+                "training ended early after {} validations without a better mean reciprocal rank, and the best weights were kept",
                 train.patience
             ),
             details,
@@ -495,7 +495,7 @@ fn leakage(m: &Material<'_>) -> Vec<page::Check> {
         checks.push(page::Check {
             name: "every image tested once".into(),
             passed: tested == m.results.recording.stimuli,
-            detail: format!("{tested} of {} images, below {HELD_OUT_FROM}", m.results.recording.stimuli),
+            detail: format!("{tested} of {} images", m.results.recording.stimuli),
         });
     }
     checks

@@ -124,6 +124,12 @@ impl Training<'_> {
                 let mut trained = Trained { members: Vec::new(), records: Vec::new() };
                 for member in 0..config.members {
                     let path = checkpoints.model(index, member);
+                    if !path.exists() {
+                        return Err(Error::Job(format!(
+                            "{}: is missing; run `train` with the same flags first",
+                            path.display()
+                        )));
+                    }
                     let (towers, record) = Towers::load(&path, self.device)?;
                     if record.identity != identity(member) {
                         return Err(other_job(&path));

@@ -55,7 +55,9 @@ impl TrainConfig {
     /// # Errors
     /// Names the first field that is out of range.
     pub fn check(&self) -> Result<()> {
-        for (name, value) in [("batch", self.batch), ("validate_every", self.validate_every)] {
+        for (name, value) in
+            [("batch", self.batch), ("validate_every", self.validate_every), ("patience", self.patience)]
+        {
             if value == 0 {
                 return Err(Error::value(name, "at least 1", value));
             }

@@ -163,7 +163,7 @@ impl<'a> Trainer<'a> {
     pub fn is_finished(&self) -> bool {
         let step = self.step_count();
         let waited = step - self.best.as_ref().map_or(0, |best| best.step);
-        step >= self.config.steps || waited >= self.config.patience.max(1) * self.config.validate_every
+        step >= self.config.steps || waited >= self.config.patience * self.config.validate_every
     }
 
     fn step(&mut self, batches: &dyn Batches) -> Result<()> {

@@ -64,6 +64,8 @@ impl Plan {
             candle_core::bail!("convolution: expected a kernel [filters, channels, k, k], found {kernel:?}")
         };
         if groups == 0
+            || input.contains(&0)
+            || kernel.contains(&0)
             || conv.stride == 0
             || conv.dilations.contains(&0)
             || rows != columns

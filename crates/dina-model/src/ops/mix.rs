@@ -40,7 +40,12 @@ impl Plan {
         };
         let channels = filters / 2 * PER_PAIR;
         let outputs = mixing.first().copied().unwrap_or(0);
-        if filters % 2 != 0 || pool != [channels + 1] || mixing != [outputs, channels] {
+        if filtered.contains(&0)
+            || outputs == 0
+            || filters % 2 != 0
+            || pool != [channels + 1]
+            || mixing != [outputs, channels]
+        {
             candle_core::bail!(
                 "normalized_mix: {filters} filters need pool [{}] and mixing [outputs, {channels}], found {pool:?} and {mixing:?}",
                 channels + 1

@@ -27,7 +27,10 @@ impl Plan {
     fn new(responses: &[usize], features: &[usize], masks: &[usize]) -> Result<Self> {
         match (responses, features, masks) {
             (&[batch, n0], &[n1, rank, channels], &[n2, k2, positions])
-                if n0 == n1 && n1 == n2 && rank == k2 =>
+                if n0 == n1
+                    && n1 == n2
+                    && rank == k2
+                    && ![batch, n0, rank, channels, positions].contains(&0) =>
             {
                 Ok(Self { batch, neurons: n0, rank, channels, positions })
             }

@@ -6,7 +6,7 @@ use faer::linalg::cholesky::llt::{factor, inverse, solve};
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::{Mat, MatMut, Par};
 
-/// In the order of the slices; sums of four, which the compiler vectorises.
+/// Sixteen running sums, which the compiler vectorises.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0f32; 16];
     let (a_chunks, b_chunks) = (a.chunks_exact(16), b.chunks_exact(16));
