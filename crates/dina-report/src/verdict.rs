@@ -194,7 +194,8 @@ fn of_ceiling(dina: &Identification, report: &Report) -> Option<String> {
     };
     (most > 0.).then(|| {
         format!(
-            "Self-retrieval, repeat to repeat in the same pool, reaches {}: DINA is at {} of it.",
+            "Self-retrieval, repeat to repeat in the same pool, reaches {}: DINA is at {} times that. Both sides of it \
+             are noisy, so a decoder that predicts from the images can exceed it.",
             proportion(most),
             proportion(value / most)
         )

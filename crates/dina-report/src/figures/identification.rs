@@ -45,8 +45,8 @@ pub fn panel(report: &Report) -> Drawn {
             inference.interval,
             counted(inference.bootstrap_samples, "sample"),
             if facets.iter().any(|facet| facet.ceiling.is_some()) {
-                "Dotted: self-retrieval in the same pool, the ceiling that the recording's noise \
-                 sets for a decoder of responses. "
+                "Dotted: self-retrieval in the same pool, responses matched to other noisy responses; a \
+                 decoder that predicts from the images can exceed it. "
             } else {
                 ""
             },
