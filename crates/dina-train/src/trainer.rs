@@ -144,7 +144,7 @@ impl<'a> Trainer<'a> {
         while !self.is_finished() {
             self.step(batches)?;
             let step = self.step_count();
-            if step % self.config.validate_every == 0 || step == self.config.steps {
+            if step.is_multiple_of(self.config.validate_every) || step == self.config.steps {
                 let evaluation = self.validate(&mut validate)?;
                 if let Some(entry) = self.log.last_mut() {
                     entry.validation = Some(evaluation);

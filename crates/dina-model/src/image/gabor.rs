@@ -43,7 +43,7 @@ impl GaborConfig {
 
     fn check(&self) -> Result<()> {
         let wrong = |what: &str, expected: &str, found: String| Err(Error::value(what, expected, found));
-        if self.kernel % 2 == 0 {
+        if self.kernel.is_multiple_of(2) {
             return wrong("Gabor kernel extent", "odd", self.kernel.to_string());
         }
         if self.pairs() == 0 || self.stride == 0 || self.dilations.contains(&0) {

@@ -69,7 +69,7 @@ impl Plan {
             || conv.stride == 0
             || conv.dilations.contains(&0)
             || rows != columns
-            || rows % 2 == 0
+            || rows.is_multiple_of(2)
             || channels != groups * inputs
             || outputs % groups != 0
         {
@@ -179,7 +179,7 @@ impl Plan {
             let line = &columns[tap * positions + row * width..][..width];
             for (column, value) in line.iter().enumerate().take(end).skip(first) {
                 let target = (start as isize + (column * stride) as isize + offset) as usize;
-                image[target] = image[target] + *value;
+                image[target] += *value;
             }
         });
     }

@@ -108,7 +108,7 @@ impl Plan {
         }
         for channel in y.chunks_mut(positions) {
             for (value, d) in channel.iter_mut().zip(divisor.iter()) {
-                *value = *value / *d;
+                *value /= *d;
             }
         }
     }
@@ -129,12 +129,12 @@ impl Plan {
         let mut s = vec![T::zero(); positions];
         for (g, y) in g.chunks(positions).zip(y.chunks(positions)) {
             for ((s, g), y) in s.iter_mut().zip(g).zip(y) {
-                *s = *s + *g * *y;
+                *s += *g * *y;
             }
         }
         for (gradient, y) in pool_gradient.iter_mut().zip(y.chunks(positions)) {
             let sum: T = y.iter().zip(&s).map(|(y, s)| *y * *s).sum();
-            *gradient = *gradient - sum;
+            *gradient -= sum;
         }
         let sigma: T = s.iter().zip(divisor).map(|(s, d)| *s / *d).sum();
         pool_gradient[self.channels()] = pool_gradient[self.channels()] - sigma;

@@ -90,7 +90,7 @@ pub(crate) fn sum_in_order<T: Real>(parts: Vec<Vec<T>>, len: usize) -> Vec<T> {
     let mut total = vec![T::zero(); len];
     for part in parts {
         for (sum, value) in total.iter_mut().zip(part) {
-            *sum = *sum + value;
+            *sum += value;
         }
     }
     total
