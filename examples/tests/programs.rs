@@ -161,7 +161,11 @@ fn bad_input_ends_in_one_sentence_that_names_it() {
     let bytes = std::fs::read(&recording).unwrap();
     std::fs::write(&damaged, &bytes[..bytes.len() / 2]).unwrap();
     let error = reproduce(&damaged, &images);
-    assert!(error.contains("damaged.mat") && error.contains("stim"), "{error}");
+    // Cut inside the compressed variable: its name is not known, the place is.
+    assert!(
+        error.contains("damaged.mat") && error.contains("byte") && error.contains("get it again"),
+        "{error}"
+    );
 
     let unknown = reproduce(&recording, &few);
     assert!(unknown.contains("istim") && unknown.contains("24"), "{unknown}");
@@ -169,8 +173,9 @@ fn bad_input_ends_in_one_sentence_that_names_it() {
     let swapped = reproduce(&images, &images);
     assert!(swapped.contains("images.mat") && swapped.contains("stim"), "{swapped}");
 
-    let alone = refusal("reproduce", &["--recording", text(&recording)]);
-    assert!(alone.contains("--images"), "{alone}");
+    let alone = run("reproduce", &["--recording", text(&recording)]);
+    let alone_says = String::from_utf8_lossy(&alone.stderr);
+    assert!(!alone.status.success() && alone_says.contains("--images <FILE>"), "{alone_says}");
     assert!(!out.join("results.json").exists());
 
     let listed = run("inspect", &["--json", text(&damaged)]);
@@ -201,9 +206,13 @@ fn help_says_what_each_flag_does() {
     ] {
         let help = succeed(name, &["--help"]);
         for flag in flags {
-            let line =
-                help.lines().find(|line| line.contains(flag)).unwrap_or_else(|| panic!("{flag} in {help}"));
-            assert!(line.trim().len() > flag.len() + 10, "{line}");
+            // The text stands behind the flag or on the line below it.
+            let (_, text) = help
+                .split_once(&format!("  {flag} "))
+                .or(help.split_once(&format!("  {flag}\n")))
+                .unwrap_or_default();
+            let text: String = text.lines().take(2).collect();
+            assert!(text.split_whitespace().count() > 2, "{flag}: {text}");
         }
     }
 }
