@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dina_core::write_atomic;
-use dina_data::simulate::{Population, SimulationConfig, Stage, simulate};
+use dina_data::simulate::{Population, SimulationConfig, simulate};
 use dina_data::{Session, write_categories_mat, write_images_mat, write_recording_mat};
 use dina_examples::{Terminal, exit};
 use dina_study::{Error, Progress, Result};
@@ -47,12 +47,7 @@ fn run(flags: &Flags) -> Result<()> {
     };
     progress.begin("simulate", 0);
     let made = simulate(&config, &|at| {
-        let what = match at.stage {
-            Stage::Images => "images",
-            Stage::Drive => "drive",
-            _ => "responses",
-        };
-        progress.advance(at.done, what);
+        progress.advance(at.done, at.stage.name());
     })?;
     progress.end();
     progress.begin("write", 4);

@@ -7,11 +7,11 @@
 //! [`Part::Absent`] with its reason, which the page prints in its place.
 //!
 //! ```no_run
-//! # fn report() -> dina_report::Report { unimplemented!() }
-//! let report: dina_report::Report = report();
+//! # fn example(report: dina_report::Report) -> dina_report::Result<()> {
 //! println!("{}", dina_report::verdict(&report).headline);
 //! dina_report::write(&report, "results")?;
-//! # Ok::<(), dina_report::Error>(())
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! `cargo run -p dina-report --example sample_report -- FOLDER` writes a page from made-up numbers.

@@ -1,5 +1,5 @@
 use dina_core::ContentHash;
-use dina_data::simulate::{Progress as Simulated, Stage, simulate};
+use dina_data::simulate::{Progress as Simulated, simulate};
 use dina_data::{Categories, Images, Preset, Recording, RecordingFile, load_categories, load_images};
 use dina_decode::{SelfRetrieval, self_retrieval};
 use dina_stats::reliability;
@@ -29,12 +29,7 @@ impl Dataset {
         let (recording, images, categories) = match source {
             Source::Simulated(config) => {
                 let tell = |at: Simulated| {
-                    let what = match at.stage {
-                        Stage::Images => "images",
-                        Stage::Drive => "drive",
-                        _ => "responses",
-                    };
-                    progress.advance(at.done, what);
+                    progress.advance(at.done, at.stage.name());
                 };
                 progress.begin("simulate", 0);
                 let made = simulate(config, &tell)?;

@@ -236,7 +236,7 @@ impl Stopwatch {
     }
 }
 
-/// The figures of one decoder in the primary condition.
+/// What one decoder gave.
 pub(crate) fn find(decoded: &[Decoded], decoder: Decoder) -> Option<&Decoded> {
     decoded.iter().find(|d| d.decoder == decoder)
 }

@@ -62,6 +62,17 @@ pub enum Stage {
     Responses,
 }
 
+impl Stage {
+    /// A word for progress displays.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Images => "images",
+            Self::Drive => "drive",
+            Self::Responses => "responses",
+        }
+    }
+}
+
 /// How far [`simulate`] is within a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
