@@ -113,22 +113,59 @@ pub trait Baseline: Send + Sync {
     /// Its name in the results.
     fn decoder(&self) -> Decoder;
 
-    /// Fits on the training set, with every setting chosen on the validation set.
+    /// Chooses every setting by the validation trials of all `parts` together, and fits `all` with them.
+    ///
+    /// With many images one part does, and `all` is its training set. With few, several parts that hold out
+    /// each image once choose more reliably than any one of them (cross-validation), and `all` are the images of
+    /// every part.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the two sets differ in neurons or image size, [`Error::Value`] for an empty
-    /// grid of settings or data that nothing can be fitted to.
-    fn fit(&self, training: &TrainingSet, validation: &ValidationSet) -> Result<Box<dyn FittedBaseline>>;
+    /// [`Error::Shape`] when the sets differ in neurons or image size, [`Error::Value`] without a part, for an
+    /// empty grid of settings, or for data that nothing can be fitted to.
+    fn fit(&self, parts: &[Part], all: &TrainingSet) -> Result<Box<dyn FittedBaseline>>;
+}
+
+/// Images to fit on, and others to try the fit on.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    /// Fitted on.
+    pub training: TrainingSet<'a>,
+    /// Tried on.
+    pub validation: ValidationSet<'a>,
+    /// As [`Queries::reference`], for the responses of the validation set.
+    pub reference: ArrayView2<'a, f32>,
+}
+
+/// Responses to be decoded.
+#[derive(Debug, Clone, Copy)]
+pub struct Queries<'a> {
+    /// Trials or means x neurons, preprocessed as for the fit.
+    pub responses: ArrayView2<'a, f32>,
+    /// Responses to training images, for [`local_scaling`](crate::local_scaling) where it was chosen; of the same kind
+    /// as the queries: single trials, or means of as many.
+    pub reference: ArrayView2<'a, f32>,
+}
+
+impl Queries<'_> {
+    pub(crate) fn check(&self, neurons: usize) -> Result<()> {
+        for (name, responses) in [("queries", self.responses), ("reference", self.reference)] {
+            if responses.ncols() != neurons {
+                return Err(Error::shape(format!("neurons of the {name}"), neurons, responses.ncols()));
+            }
+            Error::all_finite(name, responses)?;
+        }
+        Ok(())
+    }
 }
 
 /// A fitted baseline.
 pub trait FittedBaseline: Send + Sync {
-    /// Similarities, responses x candidates, of responses (trials or means x neurons, preprocessed as for
-    /// the fit) and images (candidates x height x width). Larger is more similar.
+    /// Similarities, queries x candidates, of responses and images (candidates x height x width). Larger is
+    /// more similar.
     ///
     /// # Errors
     /// [`Error::Shape`] when neurons or image size differ from the fit, [`Error::NotFinite`].
-    fn similarity(&self, responses: ArrayView2<f32>, candidates: ArrayView3<f32>) -> Result<Array2<f32>>;
+    fn similarity(&self, queries: Queries, candidates: ArrayView3<f32>) -> Result<Array2<f32>>;
 
     /// What was chosen on the validation set.
     fn choice(&self) -> Choice;
@@ -144,22 +181,73 @@ pub enum Choice {
     Decoding(DecodingChoice),
 }
 
-pub(crate) fn check_pair(training: &TrainingSet, validation: &ValidationSet) -> Result<()> {
-    let (train, valid) = (training.responses.ncols(), validation.responses.ncols());
-    if train != valid {
-        return Err(Error::shape("neurons of the validation set", train, valid));
+pub(crate) fn check_parts(parts: &[Part], all: &TrainingSet) -> Result<()> {
+    if parts.is_empty() {
+        return Err(Error::value("parts to choose settings on", "at least one", 0));
     }
-    let size = |images: ArrayView3<f32>| (images.len_of(Axis(1)), images.len_of(Axis(2)));
-    let (train, valid) = (size(training.images), size(validation.images));
-    if train != valid {
-        return Err(Error::shape("image size of the validation set", train, valid));
+    let (_, height, width) = all.images.dim();
+    let expected = (all.responses.ncols(), height, width);
+    for part in parts {
+        part.training.check("training", expected)?;
+        part.validation.check("validation", expected)?;
+        Queries { responses: part.validation.responses, reference: part.reference }.check(expected.0)?;
     }
     Ok(())
 }
 
-/// What is minimised on the validation set: the mean log rank of the image shown. Unlike top-1 it also
+impl<Role> Presented<'_, Role> {
+    fn check(&self, name: &str, (neurons, height, width): (usize, usize, usize)) -> Result<()> {
+        if self.responses.ncols() != neurons {
+            return Err(Error::shape(format!("neurons of the {name} set"), neurons, self.responses.ncols()));
+        }
+        let size = (self.images.len_of(Axis(1)), self.images.len_of(Axis(2)));
+        if size != (height, width) {
+            return Err(Error::shape(format!("image size of the {name} set"), (height, width), size));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a grid of settings that leaves nothing to choose.
+pub(crate) fn refuse_empty(grid: &[(&str, bool)]) -> Result<()> {
+    match grid.iter().find(|(_, empty)| *empty) {
+        None => Ok(()),
+        Some((what, _)) => Err(Error::value(*what, "at least one to choose among", "empty")),
+    }
+}
+
+/// What is minimised on validation trials: the mean log rank of the image shown. Unlike top-1 it also
 /// moves when far candidates do, so that it is less noisy on few images.
-pub(crate) fn mean_log_rank(similarity: ArrayView2<f32>, truth: &[usize]) -> Result<f64> {
-    let ranks = Ranks::new(similarity, truth)?;
-    Ok(ranks.values().map(f64::ln).sum::<f64>() / ranks.len() as f64)
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LogRanks {
+    /// Sum over trials, one a setting.
+    sums: Vec<f64>,
+    trials: usize,
+}
+
+impl LogRanks {
+    /// Of every setting, from the similarities of the validation trials under it.
+    pub(crate) fn of<T>(
+        validation: &ValidationSet,
+        settings: impl IntoIterator<Item = T>,
+        similarity: impl Fn(T) -> Result<Array2<f32>>,
+    ) -> Result<Self> {
+        let sums = settings
+            .into_iter()
+            .map(|setting| {
+                let ranks = Ranks::new(similarity(setting)?.view(), validation.shown)?;
+                Ok(ranks.values().map(f64::ln).sum())
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { sums, trials: validation.shown.len() })
+    }
+}
+
+/// The setting of least mean log rank over all parts, and that mean; `None` where no setting was tried.
+pub(crate) fn least(parts: &[LogRanks]) -> Option<(usize, f64)> {
+    let trials: usize = parts.iter().map(|part| part.trials).sum();
+    let settings = parts.first().map_or(0, |part| part.sums.len());
+    (0..settings)
+        .map(|setting| (setting, parts.iter().map(|part| part.sums[setting]).sum::<f64>() / trials as f64))
+        .min_by(|a, b| a.1.total_cmp(&b.1))
 }

@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     baseline::{
-        Baseline, Choice, FittedBaseline, Geometry, TrainingSet, ValidationSet, check_pair, mean_log_rank,
+        Baseline, Choice, FittedBaseline, Geometry, LogRanks, Part, Queries, TrainingSet, check_parts, least,
+        refuse_empty,
     },
-    features::{Components, ImageFeatures, select_rows},
+    features::{Components, ImageFeatures, RawFeatures, compute_parts, select_rows},
     gabor::{GaborConfig, GaborKind},
     identification::{Decoder, Trials},
+    local_scaling::{local_scaling, scale_candidates},
     ridge::{Ridge, RidgeDesign},
     scoring::{Score, Scorer, column_accuracy},
 };
@@ -82,7 +84,9 @@ pub struct DecodingChoice {
     pub power: f32,
     /// The comparison of components.
     pub score: Score,
-    /// Mean log rank on the validation images at this choice.
+    /// Whether similarities are corrected by [`local_scaling`](crate::local_scaling()).
+    pub local_scaling: bool,
+    /// Mean log rank of the image shown, over the validation trials of all parts, at this choice.
     pub validation_log_rank: f64,
 }
 
@@ -91,11 +95,11 @@ impl Baseline for RidgeDecoding {
         Decoder::RidgeDecoding
     }
 
-    /// All settings but the whitening are tried together; whitening is tried at the best of each kind
-    /// of features.
-    fn fit(&self, training: &TrainingSet, validation: &ValidationSet) -> Result<Box<dyn FittedBaseline>> {
-        check_pair(training, validation)?;
-        for (what, empty) in [
+    /// All settings but whitening and local scaling are tried together; these are tried at the best of each kind
+    /// of features, scaling and samples.
+    fn fit(&self, parts: &[Part], all: &TrainingSet) -> Result<Box<dyn FittedBaseline>> {
+        check_parts(parts, all)?;
+        refuse_empty(&[
             ("features", self.features.is_empty()),
             ("scalings", self.scalings.is_empty()),
             ("samples", self.samples.is_empty()),
@@ -103,65 +107,113 @@ impl Baseline for RidgeDecoding {
             ("components", self.components.is_empty()),
             ("powers", self.powers.is_empty()),
             ("exponents", self.exponents.is_empty()),
-        ] {
-            if empty {
-                return Err(Error::value(what, "at least one to choose among", "empty"));
-            }
-        }
-        let largest = self.components.iter().copied().max().unwrap_or(1);
-        let mut spaces = Vec::new();
+        ])?;
+        let regressors = self
+            .samples
+            .iter()
+            .map(|&samples| parts.iter().map(|part| Regressors::new(samples, &part.training)).collect())
+            .collect::<Result<Vec<Vec<Regressors>>>>()?;
+        let mut best: Option<DecodingChoice> = None;
         for features in &self.features {
-            let train = features.compute(training.images(), &self.geometry)?;
-            let valid = features.compute(validation.images(), &self.geometry)?;
+            let raw = compute_parts(features, parts, &self.geometry)?;
             for &scaling in &self.scalings {
-                spaces.push(Space::new(features, scaling, &train, &valid, largest)?);
-            }
-        }
-        let mut best: Option<FittedDecoding> = None;
-        for &samples in &self.samples {
-            let data = Regressors::new(samples, training)?;
-            for space in &spaces {
-                let fitted = self.fit_space(space, &data, validation)?;
-                let better = best
-                    .as_ref()
-                    .is_none_or(|best| fitted.choice.validation_log_rank < best.choice.validation_log_rank);
-                if better {
-                    best = Some(fitted);
+                let spaces = raw
+                    .iter()
+                    .map(|raw| Space::new(raw, scaling, self.largest()))
+                    .collect::<Result<Vec<_>>>()?;
+                for regressors in &regressors {
+                    let trials = parts
+                        .iter()
+                        .zip(&spaces)
+                        .zip(regressors)
+                        .map(|((part, space), data)| Trial::new(part, space, data))
+                        .collect::<Result<Vec<_>>>()?;
+                    let choice = self.choose(&trials, features, scaling)?;
+                    if best.as_ref().is_none_or(|b| choice.validation_log_rank < b.validation_log_rank) {
+                        best = Some(choice);
+                    }
                 }
             }
         }
-        match best {
-            Some(best) => Ok(Box::new(best)),
-            None => Err(Error::value("features", "at least one", "empty")),
-        }
+        let choice = best.ok_or_else(|| Error::value("features", "at least one", "empty"))?;
+        Ok(Box::new(FittedDecoding::new(choice, self, all)?))
     }
 }
 
-/// The components of one kind of features at one scaling.
+impl RidgeDecoding {
+    /// The largest number of components that is tried.
+    fn largest(&self) -> usize {
+        self.components.iter().copied().max().unwrap_or(1)
+    }
+
+    /// Numbers of components, powers and exponents, all with all.
+    fn weightings(&self) -> Vec<(usize, f32, f32)> {
+        let mut all = Vec::new();
+        for &components in &self.components {
+            for &power in &self.powers {
+                all.extend(self.exponents.iter().map(|&exponent| (components, power, exponent)));
+            }
+        }
+        all
+    }
+
+    /// The best settings for one kind of features, scaling and samples, over all parts together.
+    fn choose(&self, trials: &[Trial], features: &ImageFeatures, scaling: f32) -> Result<DecodingChoice> {
+        let nothing = || Error::value("settings of ridge decoding", "a grid", "none fits");
+        let samples = trials.first().map(|trial| trial.data.samples).ok_or_else(nothing)?;
+        let weightings = self.weightings();
+        let mut best: Option<DecodingChoice> = None;
+        for &penalty in &self.penalties {
+            let tried = trials
+                .iter()
+                .map(|trial| trial.weightings(penalty, &weightings))
+                .collect::<Result<Vec<_>>>()?;
+            let Some((index, log_rank)) = least(&tried) else { continue };
+            if best.as_ref().is_none_or(|best| log_rank < best.validation_log_rank) {
+                let (components, power, exponent) = weightings[index];
+                best = Some(DecodingChoice {
+                    features: features.clone(),
+                    scaling,
+                    samples,
+                    penalty,
+                    components,
+                    power,
+                    score: Score::Correlation { exponent },
+                    local_scaling: false,
+                    validation_log_rank: log_rank,
+                });
+            }
+        }
+        let mut best = best.ok_or_else(nothing)?;
+        let mut scores: Vec<Score> = self.shrinkages.iter().flat_map(|&s| Score::whitened(s)).collect();
+        scores.extend(self.exponents.iter().map(|&exponent| Score::Correlation { exponent }));
+        for local_scaling in [false, true] {
+            let tried = trials
+                .iter()
+                .map(|trial| trial.compare(&best, &scores, local_scaling))
+                .collect::<Result<Vec<_>>>()?;
+            if let Some((index, log_rank)) = least(&tried)
+                && log_rank < best.validation_log_rank
+            {
+                best.score = scores[index];
+                (best.local_scaling, best.validation_log_rank) = (local_scaling, log_rank);
+            }
+        }
+        Ok(best)
+    }
+}
+
+/// The components of one kind of features at one scaling, of one part.
 struct Space {
-    features: ImageFeatures,
-    scaling: f32,
     components: Components,
     training: Array2<f32>,
     validation: Array2<f32>,
 }
 
 impl Space {
-    fn new(
-        features: &ImageFeatures,
-        scaling: f32,
-        training: &Array2<f32>,
-        validation: &Array2<f32>,
-        largest: usize,
-    ) -> Result<Self> {
-        let (components, scores) = Components::fit(training.clone(), scaling, largest)?;
-        Ok(Self {
-            features: features.clone(),
-            scaling,
-            training: scores,
-            validation: components.scores(validation.clone())?,
-            components,
-        })
+    fn new(raw: &RawFeatures, scaling: f32, largest: usize) -> Result<Self> {
+        let (components, training) = Components::fit(raw.training.clone(), scaling, largest)?;
+        Ok(Self { validation: components.scores(raw.validation.clone())?, training, components })
     }
 }
 
@@ -186,82 +238,75 @@ impl Regressors {
     }
 }
 
-impl RidgeDecoding {
-    fn fit_space(
-        &self,
-        space: &Space,
-        data: &Regressors,
-        validation: &ValidationSet,
-    ) -> Result<FittedDecoding> {
-        let targets = select_rows(space.training.view(), &data.shown);
-        let ridge = data.design.regress(targets.view())?;
-        let unit = data.design.mean_eigenvalue();
-        let absolute: Vec<f64> = self.penalties.iter().map(|p| p * unit).collect();
-        let path = ridge.predict_path(validation.responses(), &absolute)?;
-        let mut best: Option<(DecodingChoice, Comparison)> = None;
-        for ((&relative, &penalty), predicted) in self.penalties.iter().zip(&absolute).zip(&path) {
-            let left_out = ridge.leave_one_out(targets.view(), &[penalty])?;
-            let accuracy = column_accuracy(left_out.view(), targets.view());
-            for (&components, &power) in pairs(&self.components, &self.powers) {
-                let comparison = Comparison::new(space, &accuracy, components, power);
-                let predicted = comparison.weigh(predicted);
-                let images = comparison.weigh(&space.validation);
-                for &exponent in &self.exponents {
-                    let score = Score::Correlation { exponent };
-                    if exponent != 0.0 && !accuracy[..comparison.kept()].iter().any(|&a| a > 0.0) {
-                        continue;
-                    }
-                    let similarity = comparison.scorer.similarity(predicted.view(), images.view(), score)?;
-                    let log_rank = mean_log_rank(similarity.view(), validation.shown())?;
-                    if best.as_ref().is_none_or(|(b, _)| log_rank < b.validation_log_rank) {
-                        let choice = DecodingChoice {
-                            features: space.features.clone(),
-                            scaling: space.scaling,
-                            samples: data.samples,
-                            penalty: relative,
-                            components: comparison.kept(),
-                            power,
-                            score,
-                            validation_log_rank: log_rank,
-                        };
-                        best = Some((choice, comparison.clone()));
-                    }
-                }
-            }
-        }
-        let (mut choice, mut comparison) =
-            best.ok_or_else(|| Error::value("settings of ridge decoding", "a grid", "none fits"))?;
-        let penalty = choice.penalty * unit;
-        if !self.shrinkages.is_empty() {
-            let left_out = ridge.leave_one_out(targets.view(), &[penalty])?;
-            let errors = comparison.weigh(&left_out) - comparison.weigh(&targets);
-            comparison.scorer.learn_errors(errors.view())?;
-            let predicted = ridge.predict(validation.responses(), &[penalty])?;
-            let (predicted, images) = (comparison.weigh(&predicted), comparison.weigh(&space.validation));
-            for &shrinkage in &self.shrinkages {
-                for score in [Score::WhitenedCosine { shrinkage }, Score::Likelihood { shrinkage }] {
-                    let similarity = comparison.scorer.similarity(predicted.view(), images.view(), score)?;
-                    let log_rank = mean_log_rank(similarity.view(), validation.shown())?;
-                    if log_rank < choice.validation_log_rank {
-                        choice.validation_log_rank = log_rank;
-                        choice.score = score;
-                    }
-                }
-            }
-        }
-        Ok(FittedDecoding {
-            geometry: self.geometry,
-            components: space.components.clone(),
-            ridge,
-            penalty,
-            comparison,
-            choice,
-        })
+/// A regression of components on responses.
+struct Fit {
+    ridge: Ridge,
+    targets: Array2<f32>,
+    /// The mean eigenvalue of the responses.
+    unit: f64,
+}
+
+impl Fit {
+    fn new(scores: &Array2<f32>, data: &Regressors) -> Result<Self> {
+        let targets = select_rows(scores.view(), &data.shown);
+        let (ridge, unit) = (data.design.regress(targets.view())?, data.design.mean_eigenvalue());
+        Ok(Self { ridge, targets, unit })
+    }
+
+    /// A comparison of the first components that knows how well each is predicted, and how its errors vary with
+    /// those of the others.
+    fn comparison(&self, choice: &DecodingChoice, spread: &[f32]) -> Result<Comparison> {
+        let left_out = self.ridge.leave_one_out(self.targets.view(), &[choice.penalty * self.unit])?;
+        let accuracy = column_accuracy(left_out.view(), self.targets.view());
+        let mut comparison = Comparison::new(spread, &accuracy, choice.components, choice.power);
+        let errors = comparison.weigh(&left_out) - comparison.weigh(&self.targets);
+        comparison.scorer.learn_errors(errors.view())?;
+        Ok(comparison)
     }
 }
 
-fn pairs<'a, A, B>(a: &'a [A], b: &'a [B]) -> impl Iterator<Item = (&'a A, &'a B)> {
-    a.iter().flat_map(move |x| b.iter().map(move |y| (x, y)))
+/// One part on which settings are tried.
+struct Trial<'a, 'p> {
+    fit: Fit,
+    part: &'a Part<'p>,
+    space: &'a Space,
+    data: &'a Regressors,
+}
+
+impl<'a, 'p> Trial<'a, 'p> {
+    fn new(part: &'a Part<'p>, space: &'a Space, data: &'a Regressors) -> Result<Self> {
+        Ok(Self { fit: Fit::new(&space.training, data)?, part, space, data })
+    }
+
+    /// Log ranks of every number and weighting of components.
+    fn weightings(&self, penalty: f64, weightings: &[(usize, f32, f32)]) -> Result<LogRanks> {
+        let penalty = penalty * self.fit.unit;
+        let predicted = self.fit.ridge.predict(self.part.validation.responses(), &[penalty])?;
+        let left_out = self.fit.ridge.leave_one_out(self.fit.targets.view(), &[penalty])?;
+        let accuracy = column_accuracy(left_out.view(), self.fit.targets.view());
+        LogRanks::of(&self.part.validation, weightings, |&(components, power, exponent)| {
+            let comparison = Comparison::new(&self.space.components.spread, &accuracy, components, power);
+            let score = comparison.scorer.possible(Score::Correlation { exponent });
+            comparison.similarity(&predicted, &self.space.validation, score)
+        })
+    }
+
+    /// Log ranks of comparisons at a choice of everything else, with or without local scaling.
+    fn compare(&self, choice: &DecodingChoice, scores: &[Score], local_scaling: bool) -> Result<LogRanks> {
+        let penalty = choice.penalty * self.fit.unit;
+        let comparison = self.fit.comparison(choice, &self.space.components.spread)?;
+        let predicted = self.fit.ridge.predict(self.part.validation.responses(), &[penalty])?;
+        let reference = self.fit.ridge.predict(self.part.reference, &[penalty])?;
+        LogRanks::of(&self.part.validation, scores, |&score| {
+            let score = comparison.scorer.possible(score);
+            let mut similarity = comparison.similarity(&predicted, &self.space.validation, score)?;
+            if local_scaling {
+                let reference = comparison.similarity(&reference, &self.space.validation, score)?;
+                scale_candidates(&mut similarity, reference.view())?;
+            }
+            Ok(similarity)
+        })
+    }
 }
 
 /// The first components, each times its weight.
@@ -272,43 +317,65 @@ struct Comparison {
 }
 
 impl Comparison {
-    fn new(space: &Space, accuracy: &[f32], components: usize, power: f32) -> Self {
-        let kept = components.min(space.components.spread.len());
-        let spread = &space.components.spread[..kept];
+    /// `spread`: standard deviations of the components there are, of which at most `components` are kept.
+    fn new(spread: &[f32], accuracy: &[f32], components: usize, power: f32) -> Self {
+        let kept = components.min(spread.len());
         Self {
-            weights: spread.iter().map(|s| s.powf(power)).collect(),
+            weights: spread[..kept].iter().map(|s| s.powf(power)).collect(),
             scorer: Scorer::new(accuracy[..kept].to_vec()),
         }
     }
 
-    fn kept(&self) -> usize {
-        self.weights.len()
+    fn weigh(&self, scores: &Array2<f32>) -> Array2<f32> {
+        &scores.slice(s![.., ..self.weights.len()]) * &self.weights
     }
 
-    fn weigh(&self, scores: &Array2<f32>) -> Array2<f32> {
-        &scores.slice(s![.., ..self.kept()]) * &self.weights
+    fn similarity(&self, predicted: &Array2<f32>, images: &Array2<f32>, score: Score) -> Result<Array2<f32>> {
+        self.scorer.similarity(self.weigh(predicted).view(), self.weigh(images).view(), score)
     }
 }
 
 struct FittedDecoding {
     geometry: Geometry,
     components: Components,
+    /// Components of the training images.
+    training: Array2<f32>,
     ridge: Ridge,
     penalty: f64,
     comparison: Comparison,
     choice: DecodingChoice,
 }
 
+impl FittedDecoding {
+    /// The last fit, with the settings chosen.
+    fn new(mut choice: DecodingChoice, grid: &RidgeDecoding, all: &TrainingSet) -> Result<Self> {
+        let features = choice.features.compute(all.images(), &grid.geometry)?;
+        let (components, training) = Components::fit(features, choice.scaling, grid.largest())?;
+        let fit = Fit::new(&training, &Regressors::new(choice.samples, all)?)?;
+        let comparison = fit.comparison(&choice, &components.spread)?;
+        choice.components = comparison.weights.len();
+        choice.score = comparison.scorer.possible(choice.score);
+        let penalty = choice.penalty * fit.unit;
+        let (geometry, ridge) = (grid.geometry, fit.ridge);
+        Ok(Self { geometry, components, training, ridge, penalty, comparison, choice })
+    }
+}
+
 impl FittedBaseline for FittedDecoding {
-    fn similarity(&self, responses: ArrayView2<f32>, candidates: ArrayView3<f32>) -> Result<Array2<f32>> {
-        let predicted = self.ridge.predict(responses, &[self.penalty])?;
+    fn similarity(&self, queries: Queries, candidates: ArrayView3<f32>) -> Result<Array2<f32>> {
+        queries.check(self.ridge.predictors())?;
         let features = self.choice.features.compute(candidates, &self.geometry)?;
         let images = self.components.scores(features)?;
-        self.comparison.scorer.similarity(
-            self.comparison.weigh(&predicted).view(),
-            self.comparison.weigh(&images).view(),
-            self.choice.score,
-        )
+        let predict = |responses: ArrayView2<f32>| self.ridge.predict(responses, &[self.penalty]);
+        let predicted = predict(queries.responses)?;
+        let mut similarity = self.comparison.similarity(&predicted, &images, self.choice.score)?;
+        if self.choice.local_scaling {
+            let reference = predict(queries.reference)?;
+            let reference = self.comparison.similarity(&reference, &images, self.choice.score)?;
+            let own = self.comparison.similarity(&predicted, &self.training, self.choice.score)?;
+            local_scaling(&mut similarity, reference.view(), own.view())?;
+        }
+        Ok(similarity)
     }
 
     fn choice(&self) -> Choice {

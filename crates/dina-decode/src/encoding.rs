@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     baseline::{
-        Baseline, Choice, FittedBaseline, Geometry, TrainingSet, ValidationSet, check_pair, mean_log_rank,
+        Baseline, Choice, FittedBaseline, Geometry, LogRanks, Part, Queries, TrainingSet, check_parts, least,
+        refuse_empty,
     },
-    features::{FeatureScale, ImageFeatures, select_rows},
+    features::{FeatureScale, ImageFeatures, RawFeatures, compute_parts, select_rows},
     gabor::{GaborConfig, GaborKind},
     identification::Decoder,
+    local_scaling::{local_scaling, scale_candidates},
     ridge::{Ridge, RidgeDesign},
     scoring::{Score, Scorer, column_accuracy},
 };
@@ -82,7 +84,9 @@ pub struct EncodingChoice {
     pub penalty: PenaltyChoice,
     /// The comparison of responses.
     pub score: Score,
-    /// Mean log rank on the validation images at this choice.
+    /// Whether similarities are corrected by [`local_scaling`](crate::local_scaling()).
+    pub local_scaling: bool,
+    /// Mean log rank of the image shown, over the validation trials of all parts, at this choice.
     pub validation_log_rank: f64,
     /// Median over neurons of the correlation between the predicted and the mean response to
     /// left-out training images.
@@ -95,182 +99,179 @@ impl Baseline for RidgeEncoding {
     }
 
     /// Features, scaling and penalty are chosen with accuracy weights first; then, for the best penalty
-    /// of each kind of features and scaling, whitened comparisons are tried.
-    fn fit(&self, training: &TrainingSet, validation: &ValidationSet) -> Result<Box<dyn FittedBaseline>> {
-        check_pair(training, validation)?;
-        for (what, empty) in [
+    /// of each kind of features and scaling, whitened comparisons and local scaling are tried.
+    fn fit(&self, parts: &[Part], all: &TrainingSet) -> Result<Box<dyn FittedBaseline>> {
+        check_parts(parts, all)?;
+        refuse_empty(&[
             ("features", self.features.is_empty()),
             ("scalings", self.scalings.is_empty()),
             ("penalties", self.penalties.is_empty()),
             ("exponents", self.exponents.is_empty()),
-        ] {
-            if empty {
-                return Err(Error::value(what, "at least one to choose among", "empty"));
-            }
-        }
-        let (means, trials) = training.image_means();
-        let mut best: Option<FittedEncoding> = None;
+        ])?;
+        let mut best: Option<EncodingChoice> = None;
         for features in &self.features {
-            let raw = RawFeatures {
-                training: features.compute(training.images(), &self.geometry)?,
-                validation: features.compute(validation.images(), &self.geometry)?,
-                features,
-            };
+            let raw = compute_parts(features, parts, &self.geometry)?;
             for &scaling in &self.scalings {
-                let fitted = self.fit_scaled(&raw, scaling, training, &means, &trials, validation)?;
-                let better = best
-                    .as_ref()
-                    .is_none_or(|best| fitted.choice.validation_log_rank < best.choice.validation_log_rank);
-                if better {
-                    best = Some(fitted);
+                let trials = parts
+                    .iter()
+                    .zip(&raw)
+                    .map(|(part, raw)| Trial::new(part, raw, scaling))
+                    .collect::<Result<Vec<_>>>()?;
+                let choice = self.choose(&trials, features, scaling)?;
+                if best.as_ref().is_none_or(|best| choice.validation_log_rank < best.validation_log_rank) {
+                    best = Some(choice);
                 }
             }
         }
-        match best {
-            Some(best) => Ok(Box::new(best)),
-            None => Err(Error::value("features", "at least one", "empty")),
-        }
+        let choice = best.ok_or_else(|| Error::value("features", "at least one", "empty"))?;
+        Ok(Box::new(FittedEncoding::new(choice, self, all)?))
     }
-}
-
-/// Features before they are scaled.
-struct RawFeatures<'a> {
-    features: &'a ImageFeatures,
-    training: Array2<f32>,
-    validation: Array2<f32>,
-}
-
-/// A penalty under trial.
-struct Candidate {
-    choice: PenaltyChoice,
-    /// Absolute penalties: one, or one a neuron.
-    penalties: Vec<f64>,
-    scorer: Scorer,
-    score: Score,
-    log_rank: f64,
-    median_accuracy: f32,
 }
 
 impl RidgeEncoding {
-    fn fit_scaled(
-        &self,
-        raw: &RawFeatures,
-        scaling: f32,
-        training: &TrainingSet,
-        means: &Array2<f32>,
-        trials: &[f32],
-        validation: &ValidationSet,
-    ) -> Result<FittedEncoding> {
-        let scale = FeatureScale::fit(raw.training.view(), scaling);
-        let scaled = |raw: &Array2<f32>| {
-            let mut features = raw.clone();
-            scale.apply(&mut features);
-            features
-        };
-        let design = RidgeDesign::new(scaled(&raw.training).view(), Some(trials))?;
-        let ridge = design.regress(means.view())?;
-        let trial = Trial {
-            ridge: &ridge,
-            means,
-            coordinates: ridge.coordinates(scaled(&raw.validation).view())?,
-            responses: &validation.responses() - ridge.mean(),
-            shown: validation.shown(),
-        };
-
-        let unit = design.mean_eigenvalue();
-        let absolute: Vec<f64> = self.penalties.iter().map(|p| p * unit).collect();
-        let mut grid: Vec<(PenaltyChoice, Vec<f64>)> = self
-            .penalties
-            .iter()
-            .zip(&absolute)
-            .map(|(&relative, &penalty)| (PenaltyChoice::Shared(relative), vec![penalty]))
-            .collect();
-        grid.push((PenaltyChoice::PerNeuron, per_target(&ridge, means, &absolute)?));
-        let mut best: Option<Candidate> = None;
-        for (choice, penalties) in grid {
-            let candidate = trial.weightings(choice, penalties, &self.exponents)?;
-            if best.as_ref().is_none_or(|b| candidate.log_rank < b.log_rank) {
-                best = Some(candidate);
+    /// The best settings for one kind of features at one scaling, over all parts together.
+    fn choose(&self, trials: &[Trial], features: &ImageFeatures, scaling: f32) -> Result<EncodingChoice> {
+        let shared = self.penalties.iter().map(|&penalty| PenaltyChoice::Shared(penalty));
+        let mut best: Option<EncodingChoice> = None;
+        for penalty in shared.chain([PenaltyChoice::PerNeuron]) {
+            let tried =
+                trials.iter().map(|trial| trial.weightings(penalty, self)).collect::<Result<Vec<_>>>()?;
+            let Some((index, log_rank)) = least(&tried) else { continue };
+            if best.as_ref().is_none_or(|best| log_rank < best.validation_log_rank) {
+                best = Some(EncodingChoice {
+                    features: features.clone(),
+                    scaling,
+                    penalty,
+                    score: Score::Correlation { exponent: self.exponents[index] },
+                    local_scaling: false,
+                    validation_log_rank: log_rank,
+                    median_accuracy: f32::NAN,
+                });
             }
         }
-        let mut best = best.ok_or_else(|| Error::value("penalties", "at least one", "empty"))?;
-        if !self.shrinkages.is_empty() {
-            trial.whitenings(&mut best, training, &self.shrinkages)?;
+        let mut best = best.ok_or_else(|| {
+            Error::value("exponents", "with 0, where no neuron is predicted at all", "without it")
+        })?;
+        // Whitened comparisons, then all of them with local scaling.
+        let mut scores: Vec<Score> = self.shrinkages.iter().flat_map(|&s| Score::whitened(s)).collect();
+        scores.extend(self.exponents.iter().map(|&exponent| Score::Correlation { exponent }));
+        for local_scaling in [false, true] {
+            let tried = trials
+                .iter()
+                .map(|trial| trial.compare(best.penalty, &scores, local_scaling, self))
+                .collect::<Result<Vec<_>>>()?;
+            if let Some((index, log_rank)) = least(&tried)
+                && log_rank < best.validation_log_rank
+            {
+                best.score = scores[index];
+                (best.local_scaling, best.validation_log_rank) = (local_scaling, log_rank);
+            }
         }
-        Ok(FittedEncoding {
-            geometry: self.geometry,
-            scale,
-            penalties: best.penalties,
-            scorer: best.scorer,
-            choice: EncodingChoice {
-                features: raw.features.clone(),
-                scaling,
-                penalty: best.choice,
-                score: best.score,
-                validation_log_rank: best.log_rank,
-                median_accuracy: best.median_accuracy,
-            },
-            ridge,
-        })
+        Ok(best)
+    }
+
+    /// Absolute penalties, one or one a neuron.
+    fn absolute(&self, penalty: PenaltyChoice, fit: &Fit) -> Result<Vec<f64>> {
+        match penalty {
+            PenaltyChoice::Shared(relative) => Ok(vec![relative * fit.unit]),
+            PenaltyChoice::PerNeuron => {
+                let grid: Vec<f64> = self.penalties.iter().map(|p| p * fit.unit).collect();
+                per_target(&fit.ridge, &fit.means, &grid)
+            }
+        }
     }
 }
 
-/// What is needed to try settings on the validation set.
-struct Trial<'a> {
-    ridge: &'a Ridge,
-    means: &'a Array2<f32>,
-    coordinates: Array2<f32>,
-    responses: Array2<f32>,
-    shown: &'a [usize],
+/// A regression of mean responses on scaled features, for any penalty.
+struct Fit {
+    scale: FeatureScale,
+    ridge: Ridge,
+    means: Array2<f32>,
+    /// The mean eigenvalue of the predictors.
+    unit: f64,
 }
 
-impl Trial<'_> {
+impl Fit {
+    fn new(features: &Array2<f32>, scaling: f32, training: &TrainingSet) -> Result<Self> {
+        let scale = FeatureScale::fit(features.view(), scaling);
+        let (means, trials) = training.image_means();
+        let design = RidgeDesign::new(scale.scaled(features).view(), Some(&trials))?;
+        Ok(Self { ridge: design.regress(means.view())?, unit: design.mean_eigenvalue(), scale, means })
+    }
+
+    /// Validated accuracy of every neuron: the correlation of mean responses with left-out predictions.
+    fn accuracy(&self, penalties: &[f64]) -> Result<Vec<f32>> {
+        let left_out = self.ridge.leave_one_out(self.means.view(), penalties)?;
+        Ok(column_accuracy(left_out.view(), self.means.view()))
+    }
+
+    /// A scorer that knows the errors of single trials of left-out images: model error and noise.
+    fn whitener(&self, penalties: &[f64], training: &TrainingSet) -> Result<Scorer> {
+        let left_out = self.ridge.leave_one_out(self.means.view(), penalties)?;
+        let mut scorer = Scorer::new(column_accuracy(left_out.view(), self.means.view()));
+        let errors = &training.responses() - &select_rows(left_out.view(), training.shown());
+        scorer.learn_errors(errors.view())?;
+        Ok(scorer)
+    }
+}
+
+/// One part on which settings are tried.
+struct Trial<'a, 'p> {
+    fit: Fit,
+    part: &'a Part<'p>,
+    coordinates: Array2<f32>,
+    responses: Array2<f32>,
+}
+
+impl<'a, 'p> Trial<'a, 'p> {
+    fn new(part: &'a Part<'p>, raw: &RawFeatures, scaling: f32) -> Result<Self> {
+        let fit = Fit::new(&raw.training, scaling, &part.training)?;
+        Ok(Self {
+            coordinates: fit.ridge.coordinates(fit.scale.scaled(&raw.validation).view())?,
+            responses: &part.validation.responses() - fit.ridge.mean(),
+            fit,
+            part,
+        })
+    }
+
     fn predict(&self, penalties: &[f64]) -> Result<Array2<f32>> {
-        let mut predicted = self.ridge.predict_from(self.coordinates.view(), penalties)?;
-        predicted -= self.ridge.mean();
+        let mut predicted = self.fit.ridge.predict_from(self.coordinates.view(), penalties)?;
+        predicted -= self.fit.ridge.mean();
         Ok(predicted)
     }
 
-    /// The best power of the accuracy weights for a penalty.
-    fn weightings(&self, choice: PenaltyChoice, penalties: Vec<f64>, exponents: &[f32]) -> Result<Candidate> {
-        let left_out = self.ridge.leave_one_out(self.means.view(), &penalties)?;
-        let accuracy = column_accuracy(left_out.view(), self.means.view());
-        let median_accuracy = crate::ranks::median(accuracy.iter().map(|&a| f64::from(a)).collect()) as f32;
-        let any = accuracy.iter().any(|&a| a > 0.0);
-        let scorer = Scorer::new(accuracy);
+    /// Log ranks of every power of the accuracy weights.
+    fn weightings(&self, penalty: PenaltyChoice, grid: &RidgeEncoding) -> Result<LogRanks> {
+        let penalties = grid.absolute(penalty, &self.fit)?;
+        let scorer = Scorer::new(self.fit.accuracy(&penalties)?);
         let predicted = self.predict(&penalties)?;
-        let mut best = (f64::INFINITY, Score::Correlation { exponent: 0.0 });
-        // Where no neuron is predicted at all there is nothing to weight by.
-        for &exponent in exponents.iter().filter(|&&e| any || e == 0.0) {
-            let score = Score::Correlation { exponent };
-            let similarity = scorer.similarity(self.responses.view(), predicted.view(), score)?;
-            let log_rank = mean_log_rank(similarity.view(), self.shown)?;
-            if log_rank < best.0 {
-                best = (log_rank, score);
-            }
-        }
-        Ok(Candidate { choice, penalties, scorer, score: best.1, log_rank: best.0, median_accuracy })
+        LogRanks::of(&self.part.validation, &grid.exponents, |&exponent| {
+            let score = scorer.possible(Score::Correlation { exponent });
+            scorer.similarity(self.responses.view(), predicted.view(), score)
+        })
     }
 
-    /// Takes a whitened comparison where it does better on the validation set.
-    fn whitenings(&self, best: &mut Candidate, training: &TrainingSet, shrinkages: &[f32]) -> Result<()> {
-        let left_out = self.ridge.leave_one_out(self.means.view(), &best.penalties)?;
-        // Errors of single trials of left-out images: model error and noise.
-        let errors = &training.responses() - &select_rows(left_out.view(), training.shown());
-        best.scorer.learn_errors(errors.view())?;
-        drop(errors);
-        let predicted = self.predict(&best.penalties)?;
-        for &shrinkage in shrinkages {
-            for score in [Score::WhitenedCosine { shrinkage }, Score::Likelihood { shrinkage }] {
-                let similarity = best.scorer.similarity(self.responses.view(), predicted.view(), score)?;
-                let log_rank = mean_log_rank(similarity.view(), self.shown)?;
-                if log_rank < best.log_rank {
-                    best.log_rank = log_rank;
-                    best.score = score;
-                }
+    /// Log ranks of comparisons, with or without local scaling.
+    fn compare(
+        &self,
+        penalty: PenaltyChoice,
+        scores: &[Score],
+        local_scaling: bool,
+        grid: &RidgeEncoding,
+    ) -> Result<LogRanks> {
+        let penalties = grid.absolute(penalty, &self.fit)?;
+        let scorer = self.fit.whitener(&penalties, &self.part.training)?;
+        let predicted = self.predict(&penalties)?;
+        let reference = &self.part.reference - self.fit.ridge.mean();
+        LogRanks::of(&self.part.validation, scores, |&score| {
+            let score = scorer.possible(score);
+            let mut similarity = scorer.similarity(self.responses.view(), predicted.view(), score)?;
+            if local_scaling {
+                let reference = scorer.similarity(reference.view(), predicted.view(), score)?;
+                scale_candidates(&mut similarity, reference.view())?;
             }
-        }
-        Ok(())
+            Ok(similarity)
+        })
     }
 }
 
@@ -301,19 +302,44 @@ struct FittedEncoding {
     penalties: Vec<f64>,
     scorer: Scorer,
     choice: EncodingChoice,
+    /// Predicted responses to the training images, each left out of the fit, centred.
+    left_out: Array2<f32>,
+}
+
+impl FittedEncoding {
+    /// The last fit, with the settings chosen.
+    fn new(mut choice: EncodingChoice, grid: &RidgeEncoding, all: &TrainingSet) -> Result<Self> {
+        let features = choice.features.compute(all.images(), &grid.geometry)?;
+        let fit = Fit::new(&features, choice.scaling, all)?;
+        let penalties = grid.absolute(choice.penalty, &fit)?;
+        let left_out = fit.ridge.leave_one_out(fit.means.view(), &penalties)?;
+        let scorer = fit.whitener(&penalties, all)?;
+        let accuracy = scorer.accuracy().iter().map(|&a| f64::from(a)).collect();
+        choice.median_accuracy = crate::ranks::median(accuracy) as f32;
+        choice.score = scorer.possible(choice.score);
+        let Fit { scale, ridge, .. } = fit;
+        let left_out = left_out - ridge.mean();
+        Ok(Self { geometry: grid.geometry, scale, ridge, penalties, scorer, choice, left_out })
+    }
 }
 
 impl FittedBaseline for FittedEncoding {
-    fn similarity(&self, responses: ArrayView2<f32>, candidates: ArrayView3<f32>) -> Result<Array2<f32>> {
-        if responses.ncols() != self.ridge.targets() {
-            return Err(Error::shape("neurons", self.ridge.targets(), responses.ncols()));
-        }
-        Error::all_finite("responses", responses)?;
+    fn similarity(&self, queries: Queries, candidates: ArrayView3<f32>) -> Result<Array2<f32>> {
+        queries.check(self.ridge.targets())?;
         let mut features = self.choice.features.compute(candidates, &self.geometry)?;
         self.scale.apply(&mut features);
         let predicted = self.ridge.predict(features.view(), &self.penalties)? - self.ridge.mean();
-        let observed = &responses - self.ridge.mean();
-        self.scorer.similarity(observed.view(), predicted.view(), self.choice.score)
+        let compare = |responses: ArrayView2<f32>, predicted: &Array2<f32>| {
+            let observed = &responses - self.ridge.mean();
+            self.scorer.similarity(observed.view(), predicted.view(), self.choice.score)
+        };
+        let mut similarity = compare(queries.responses, &predicted)?;
+        if self.choice.local_scaling {
+            let reference = compare(queries.reference, &predicted)?;
+            let own = compare(queries.responses, &self.left_out)?;
+            local_scaling(&mut similarity, reference.view(), own.view())?;
+        }
+        Ok(similarity)
     }
 
     fn choice(&self) -> Choice {

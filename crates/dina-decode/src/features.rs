@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
-    baseline::Geometry,
+    baseline::{Geometry, Part},
     gabor::{GaborConfig, GaborPyramid},
 };
 
@@ -55,6 +55,29 @@ impl ImageFeatures {
     }
 }
 
+/// Features of a part, before they are scaled.
+pub(crate) struct RawFeatures {
+    pub(crate) training: Array2<f32>,
+    pub(crate) validation: Array2<f32>,
+}
+
+/// Features of every part.
+pub(crate) fn compute_parts(
+    features: &ImageFeatures,
+    parts: &[Part],
+    geometry: &Geometry,
+) -> Result<Vec<RawFeatures>> {
+    parts
+        .iter()
+        .map(|part| {
+            Ok(RawFeatures {
+                training: features.compute(part.training.images(), geometry)?,
+                validation: features.compute(part.validation.images(), geometry)?,
+            })
+        })
+        .collect()
+}
+
 /// Mean and scale of each feature over the training images.
 #[derive(Debug, Clone)]
 pub(crate) struct FeatureScale {
@@ -87,6 +110,13 @@ impl FeatureScale {
             })
             .collect();
         Self { mean: mean.iter().map(|&m| m as f32).collect(), scale }
+    }
+
+    /// A scaled copy.
+    pub(crate) fn scaled(&self, features: &Array2<f32>) -> Array2<f32> {
+        let mut scaled = features.clone();
+        self.apply(&mut scaled);
+        scaled
     }
 
     pub(crate) fn apply(&self, features: &mut Array2<f32>) {

@@ -9,6 +9,7 @@
 //!   the decoding of an image that was never seen.
 //! - [`RidgeEncoding`], [`RidgeDecoding`]: the two classical decoders of unseen images, as
 //!   [`Baseline`]s, tuned on validation images.
+//! - [`local_scaling`]: similarities corrected for candidates that resemble every response.
 //! - [`gabor`], [`ridge`]: the features and the regression that they are made of.
 
 mod baseline;
@@ -19,19 +20,22 @@ mod error;
 mod features;
 pub mod gabor;
 pub mod identification;
+mod local_scaling;
 mod ranks;
 mod repeats;
 pub mod ridge;
 mod scoring;
 
 pub use baseline::{
-    Baseline, Choice, FittedBaseline, Geometry, Presented, Training, TrainingSet, Validation, ValidationSet,
+    Baseline, Choice, FittedBaseline, Geometry, Part, Presented, Queries, Training, TrainingSet, Validation,
+    ValidationSet,
 };
 pub use correlation::correlate;
 pub use decoding::{DecodingChoice, RidgeDecoding};
 pub use encoding::{EncodingChoice, PenaltyChoice, RidgeEncoding};
 pub use error::{Error, Result};
 pub use features::ImageFeatures;
+pub use local_scaling::local_scaling;
 pub use ranks::{Ranks, rank_by_correlation, top1_by_pool_size};
 pub use repeats::{SelfRetrieval, nearest_neighbour, self_retrieval};
 pub use scoring::Score;

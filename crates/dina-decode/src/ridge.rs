@@ -176,6 +176,11 @@ impl Ridge {
         &self.mean
     }
 
+    /// Number of predictors.
+    pub fn predictors(&self) -> usize {
+        self.design.0.mean.len()
+    }
+
     /// Number of targets.
     pub fn targets(&self) -> usize {
         self.mean.len()

@@ -30,6 +30,13 @@ pub enum Score {
     },
 }
 
+impl Score {
+    /// The whitened comparisons at a shrinkage.
+    pub(crate) fn whitened(shrinkage: f32) -> [Self; 2] {
+        [Self::WhitenedCosine { shrinkage }, Self::Likelihood { shrinkage }]
+    }
+}
+
 /// What scores need to know of the dimensions, learned from predictions of left-out training data.
 #[derive(Debug, Clone)]
 pub(crate) struct Scorer {
@@ -50,6 +57,21 @@ struct ErrorCovariance {
 impl Scorer {
     pub(crate) fn new(accuracy: Vec<f32>) -> Self {
         Self { accuracy, errors: None }
+    }
+
+    /// Validated accuracy of every dimension.
+    pub(crate) fn accuracy(&self) -> &[f32] {
+        &self.accuracy
+    }
+
+    /// The score, or the plain correlation where no dimension is predicted at all and nothing can be weighted by.
+    pub(crate) fn possible(&self, score: Score) -> Score {
+        match score {
+            Score::Correlation { .. } if !self.accuracy.iter().any(|&a| a > 0.0) => {
+                Score::Correlation { exponent: 0.0 }
+            }
+            other => other,
+        }
     }
 
     /// Learns the covariance of prediction errors, samples x dimensions.

@@ -3,8 +3,8 @@
 
 use dina_core::Seed;
 use dina_decode::{
-    Baseline, Choice, FittedBaseline, Geometry, ImageFeatures, Ranks, RidgeDecoding, RidgeEncoding,
-    TrainingSet, ValidationSet,
+    Baseline, Choice, FittedBaseline, Geometry, ImageFeatures, Part, Queries, Ranks, RidgeDecoding,
+    RidgeEncoding, TrainingSet, ValidationSet,
     gabor::{GaborConfig, GaborKind, GaborPyramid},
     identification::{Evaluation, Pool, Trials},
 };
@@ -69,14 +69,16 @@ impl Simulated {
     fn identify(&self, baseline: &dyn Baseline) -> (Box<dyn FittedBaseline>, Pool) {
         let (train, train_shown, train_images) = self.part(0, 200);
         let (valid, valid_shown, valid_images) = self.part(200, 250);
-        let fitted = baseline
-            .fit(
-                &TrainingSet::new(train.view(), &train_shown, train_images.view()).unwrap(),
-                &ValidationSet::new(valid.view(), &valid_shown, valid_images.view()).unwrap(),
-            )
-            .unwrap();
+        let reference = train.slice(s![..200, ..]);
+        let part = Part {
+            training: TrainingSet::new(train.view(), &train_shown, train_images.view()).unwrap(),
+            validation: ValidationSet::new(valid.view(), &valid_shown, valid_images.view()).unwrap(),
+            reference,
+        };
+        let fitted = baseline.fit(&[part], &part.training).unwrap();
         let (test, shown, images) = self.part(250, 310);
-        let similarity = fitted.similarity(test.view(), images.view()).unwrap();
+        let queries = Queries { responses: test.view(), reference };
+        let similarity = fitted.similarity(queries, images.view()).unwrap();
         (fitted, Pool::new(similarity, shown, (250..310).collect()).unwrap())
     }
 }
@@ -121,6 +123,36 @@ fn without_signal_both_are_at_chance() {
     }
 }
 
+/// Several parts choose together, and the last fit is on all their images.
+#[test]
+fn parts_choose_together() {
+    let simulated = Simulated::new(310, 60, 1.0);
+    let (test, shown, images) = simulated.part(250, 310);
+    let (all, all_shown, all_images) = simulated.part(0, 250);
+    let sides: Vec<_> = [(0, 125, 125, 250), (125, 250, 0, 125)]
+        .map(|(a, b, c, d)| (simulated.part(a, b), simulated.part(c, d)))
+        .into();
+    let parts: Vec<Part> = sides
+        .iter()
+        .map(|((r, shown, images), (vr, vshown, vimages))| Part {
+            training: TrainingSet::new(r.view(), shown, images.view()).unwrap(),
+            validation: ValidationSet::new(vr.view(), vshown, vimages.view()).unwrap(),
+            reference: r.slice(s![..125, ..]),
+        })
+        .collect();
+    let whole = TrainingSet::new(all.view(), &all_shown, all_images.view()).unwrap();
+    let queries = Queries { responses: test.view(), reference: all.slice(s![..250, ..]) };
+    for baseline in [&encoding() as &dyn Baseline, &decoding()] {
+        let top = |fitted: &dyn FittedBaseline| {
+            let similarity = fitted.similarity(queries, images.view()).unwrap();
+            Ranks::new(similarity.view(), &shown).unwrap().mean_reciprocal()
+        };
+        let together = baseline.fit(&parts, &whole).unwrap();
+        let alone = baseline.fit(&parts[..1], &parts[0].training).unwrap();
+        assert!(top(together.as_ref()) > top(alone.as_ref()) + 0.02);
+    }
+}
+
 /// The same fit for any number of threads.
 #[test]
 fn threads_do_not_change_the_fit() {
@@ -143,13 +175,19 @@ fn refuses_what_does_not_fit_together() {
     let (valid, valid_shown, valid_images) = simulated.part(30, 40);
     let training = TrainingSet::new(train.view(), &shown, images.view()).unwrap();
     let fewer = valid.slice(s![.., ..10]);
-    let validation = ValidationSet::new(fewer, &valid_shown, valid_images.view()).unwrap();
-    assert!(encoding().fit(&training, &validation).is_err());
     let validation = ValidationSet::new(valid.view(), &valid_shown, valid_images.view()).unwrap();
+    let part = Part { training, validation, reference: train.view() };
+    let short = ValidationSet::new(fewer, &valid_shown, valid_images.view()).unwrap();
+    assert!(encoding().fit(&[Part { validation: short, ..part }], &training).is_err());
+    assert!(encoding().fit(&[Part { reference: fewer, ..part }], &training).is_err());
+    assert!(encoding().fit(&[], &training).is_err());
     let empty = RidgeEncoding { penalties: Vec::new(), ..encoding() };
-    assert!(empty.fit(&training, &validation).is_err());
+    assert!(empty.fit(&[part], &training).is_err());
     let no_components = RidgeDecoding { samples: vec![Trials::Single], components: Vec::new(), ..decoding() };
-    assert!(no_components.fit(&training, &validation).is_err());
+    assert!(no_components.fit(&[part], &training).is_err());
+    let fitted = encoding().fit(&[part], &training).unwrap();
+    let queries = Queries { responses: fewer, reference: train.view() };
+    assert!(fitted.similarity(queries, valid_images.view()).is_err());
     assert!(TrainingSet::new(train.view(), &shown[1..], images.view()).is_err());
     assert!(TrainingSet::new(train.view(), &shown, images.slice(s![..29, .., ..])).is_err());
 }
