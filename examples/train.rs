@@ -31,14 +31,17 @@ fn run(flags: &Flags) -> Result<()> {
     for (fold, trained) in trained.iter().enumerate() {
         for (model, record) in trained.records.iter().enumerate() {
             let outcome = &record.outcome;
-            println!(
-                "fold {} model {}: best step {} of {}, validation top-1 {:.3}",
-                fold + 1,
-                model + 1,
-                outcome.best_step,
-                outcome.steps,
-                outcome.best.top1
-            );
+            let (fold, model) = (fold + 1, model + 1);
+            let (kept, steps) = (outcome.best_step, outcome.steps);
+            match (&outcome.best, &outcome.start) {
+                (Some(best), Some(start)) => println!(
+                    "fold {fold} model {model}: step {kept} of {steps} kept, validation top-1 {:.3}, {:.3} before training",
+                    best.top1, start.top1
+                ),
+                _ => println!(
+                    "fold {fold} model {model}: all {steps} steps taken, no images held out for validation"
+                ),
+            }
         }
     }
     println!("checkpoints: {}", job.out.join("checkpoints").display());

@@ -30,7 +30,8 @@ impl Share {
 pub struct SplitConfig {
     /// Images held out for the test.
     pub test: Share,
-    /// Images held out for tuning. A fraction is of all usable images.
+    /// Images held out for tuning. A fraction is of all usable images; `Images(0)` holds out none, where settings are
+    /// fixed in advance or chosen by cross-validation inside the training images.
     pub validation: Share,
     /// Presentations that an image needs to be used at all.
     pub repeats: usize,
@@ -87,7 +88,7 @@ impl Split {
     /// Near duplicates are not looked at here: see [`crate::LeakageReport`].
     ///
     /// # Errors
-    /// When a side is empty, an id is not below `images`, or an image is there twice.
+    /// When training or test are empty, an id is not below `images`, or an image is there twice.
     pub fn new(
         images: usize,
         mut train: Vec<u32>,
@@ -96,7 +97,7 @@ impl Split {
     ) -> Result<Self> {
         let mut side_of = vec![None; images];
         for (side, ids) in [("train", &mut train), ("validation", &mut validation), ("test", &mut test)] {
-            if ids.is_empty() {
+            if ids.is_empty() && side != "validation" {
                 return Err(refused(side, "is empty".into(), "give it at least one image"));
             }
             for &id in ids.iter() {
@@ -137,7 +138,7 @@ impl Split {
         let mut pool = Pool::of(recording, groups, config.repeats)?;
         pool.shuffle(&config.seed);
         let test = pool.take("test", config.test)?;
-        let validation = pool.take("validation", config.validation)?;
+        let validation = pool.take_validation(config.validation)?;
         Self::new(recording.images(), pool.rest()?, validation, test)
     }
 
@@ -213,7 +214,7 @@ impl Folds {
                     .collect(),
             };
             pool.shuffle(&config.seed.child("validation").index(fold));
-            let validation = pool.take("validation", config.validation)?;
+            let validation = pool.take_validation(config.validation)?;
             let test = tests[fold].concat();
             Split::new(recording.images(), pool.rest()?, validation, test)
         });
@@ -278,6 +279,10 @@ impl<'a> Pool<'a> {
 
     fn shuffle(&mut self, seed: &Seed) {
         self.groups.shuffle(&mut seed.stream("split"));
+    }
+
+    fn take_validation(&mut self, share: Share) -> Result<Vec<u32>> {
+        if share == Share::Images(0) { Ok(Vec::new()) } else { self.take("validation", share) }
     }
 
     /// Takes groups in order, skipping those that would overfill the side.

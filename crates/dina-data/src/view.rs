@@ -146,7 +146,7 @@ impl<'a, R: Role> View<'a, R> {
         self.images.len()
     }
 
-    /// Whether there is no image; a split never makes such a view.
+    /// Whether there is no image, as on a validation side that nothing was held out for.
     pub fn is_empty(&self) -> bool {
         self.images.is_empty()
     }
@@ -181,6 +181,26 @@ impl<'a, R: Role> View<'a, R> {
     /// When `responses` has another number of rows.
     pub fn repeat_means(&self, responses: &Array2<f32>) -> Result<Array2<f32>> {
         means(self.recording, &self.trials, responses, <[usize]>::to_vec)
+    }
+
+    /// Means of about `size` presentations of one image each, in the order shown. With `size` 1 these are
+    /// the single presentations. Every image gives at least one; no presentation is in two.
+    ///
+    /// # Errors
+    /// As [`View::repeat_means`].
+    pub fn averages(&self, responses: &Array2<f32>, size: usize) -> Result<Averages> {
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        let mut trials = Vec::new();
+        for rows in &self.trials {
+            let count = (rows.len() / size.max(1)).max(1);
+            let first = groups.len();
+            // Sizes differ by one at most, so that none is much noisier than the others.
+            groups.extend(
+                (0..count).map(|k| rows[k * rows.len() / count..(k + 1) * rows.len() / count].to_vec()),
+            );
+            trials.push((first..groups.len()).collect());
+        }
+        Ok(Averages { responses: means(self.recording, &groups, responses, <[usize]>::to_vec)?, trials })
     }
 
     /// Two halves of the data: means over every other presentation of each image, from the first
@@ -223,6 +243,23 @@ impl<'a, R: Role> View<'a, R> {
             format!("holds {found} images, the recording has {}", self.recording.images()),
             "give the image file that was shown in this recording",
         ))
+    }
+}
+
+/// Means of a few presentations of one image each, as [`View::averages`] makes them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Averages {
+    /// Means x columns.
+    pub responses: Array2<f32>,
+    /// Per image of the view its rows of `responses`.
+    pub trials: Vec<Vec<usize>>,
+}
+
+impl Averages {
+    /// Per row the image it belongs to, as an index into the images of the view.
+    pub fn shown(&self) -> Vec<usize> {
+        let images = self.trials.iter().enumerate();
+        images.flat_map(|(image, rows)| std::iter::repeat_n(image, rows.len())).collect()
     }
 }
 
@@ -315,6 +352,12 @@ mod tests {
         // Responses are 3 t + n.
         let means = views.train.repeat_means(recording.responses()).unwrap();
         assert_eq!(means, arr2(&[[6., 7., 8.], [16., 17., 18.]]));
+        let averages = views.train.averages(recording.responses(), 2).unwrap();
+        assert_eq!(averages.responses, means);
+        assert_eq!(averages.trials, [[0], [1]]);
+        let singles = views.train.averages(recording.responses(), 1).unwrap();
+        assert_eq!(singles.responses.column(0).to_vec(), [0., 12., 9., 18., 21.]);
+        assert_eq!(singles.shown(), [0, 0, 1, 1, 1]);
         let (even, odd) = views.train.halves(recording.responses()).unwrap();
         assert_eq!(even.column(0).to_vec(), [0., 15.]);
         assert_eq!(odd.column(0).to_vec(), [12., 18.]);

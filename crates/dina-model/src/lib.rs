@@ -16,7 +16,7 @@ mod warm_start;
 
 pub use image::{GaborConfig, ImageTower, ImageTowerConfig, LEVEL};
 pub use neural::{Dense, Factorised, Mlp, NeuralTowerConfig, ReadInKind};
-pub use warm_start::{WarmStart, WarmStartData, warm_start};
+pub use warm_start::{WarmStart, WarmStartData};
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

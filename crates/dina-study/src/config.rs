@@ -105,7 +105,8 @@ pub struct JobConfig {
     pub preset: Preset,
 }
 
-/// From this many images on, a held-out test set is large enough to report on.
+/// From this many images on, a held-out test set is large enough to report on, and held-out validation images to
+/// choose settings on.
 pub const HELD_OUT_FROM: usize = 500;
 
 /// Folds where there are fewer.
@@ -135,6 +136,12 @@ impl JobConfig {
     /// Number of folds for this many usable images; 1 is a held-out test set.
     pub fn folds_for(&self, images: usize) -> usize {
         self.folds.unwrap_or(if images < HELD_OUT_FROM { DEFAULT_FOLDS } else { 1 })
+    }
+
+    /// Whether a recording with this many usable images counts as small: no images are held out for validation,
+    /// settings are fixed in advance or chosen by cross-validation inside the training images.
+    pub fn is_small(&self, images: usize) -> bool {
+        images < HELD_OUT_FROM
     }
 
     /// Hash of the configuration, without the paths of files: their content is in the data hash.

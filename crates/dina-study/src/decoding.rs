@@ -1,14 +1,15 @@
 use dina_core::Seed;
-use dina_data::View;
+use dina_data::{Averages, Train, View};
 use dina_decode::identification::{Decoder, Direction, Evaluation, Identification, Pool, Trials};
 use dina_decode::{
-    Baseline, Choice, FittedBaseline, Geometry, RidgeDecoding, RidgeEncoding, TrainingSet, ValidationSet,
-    correlate, nearest_neighbour,
+    Baseline, Choice, FittedBaseline, Geometry, Part, Queries, RidgeDecoding, RidgeEncoding, TrainingSet,
+    ValidationSet, correlate, nearest_neighbour,
 };
 use dina_stats::bootstrap::Bootstrap;
 use ndarray::{Array2, Array3, Axis};
 
 use crate::fold::as_indices;
+use crate::training::Reference;
 use crate::{Dataset, Fold, Progress, Result, Trained};
 
 /// The pools of one decoder over all folds: what every figure is computed from.
@@ -55,13 +56,17 @@ pub fn decode(
     let mut done = 0;
     for (fold, trained) in folds.iter().zip(trained) {
         let views = fold.views(dataset)?;
-        let test = Queries::new(&views.test, &fold.responses)?;
-        let images = fold.select(views.test.images());
-        let fine = fine(fold, &views.test);
+        let test = Side::new(&views.test, &fold.responses)?;
+        let references = References::new(&views.train, &fold.responses)?;
+        let (images, seen) = (fold.select(views.test.images()), fold.select(&references.images));
+        let fine = fine(fold, views.test.images());
         for decoded in &mut decoded {
             progress.advance(done, name(decoded.decoder));
             match decoded.decoder {
-                Decoder::Dina => test.identify(decoded, |r| trained.similarity(r, images.view()))?,
+                Decoder::Dina => test.identify(decoded, &references, |q| {
+                    let reference = Reference { responses: q.reference, images: seen.view() };
+                    trained.similarity(q.responses, images.view(), reference)
+                })?,
                 Decoder::NearestNeighbour => {
                     decoded.single.push(nearest_neighbour(
                         fold.responses.view(),
@@ -73,9 +78,9 @@ pub fn decode(
                     decoded.mean.push(test.pool_of_means(similarity)?);
                 }
                 decoder => {
-                    let fitted = fit(decoder, dataset, fold)?;
+                    let fitted = fit(decoder, dataset, fold, trained.averaged())?;
                     choices.push((decoder, fitted.choice()));
-                    test.identify(decoded, |r| Ok(fitted.similarity(r, fine.view())?))?;
+                    test.identify(decoded, &references, |q| Ok(fitted.similarity(q, fine.view())?))?;
                 }
             }
             done += 1;
@@ -86,36 +91,128 @@ pub fn decode(
     Ok((decoded.into(), choices))
 }
 
-/// Fits one of the ridge baselines on a fold.
-fn fit(decoder: Decoder, dataset: &Dataset, fold: &Fold) -> Result<Box<dyn FittedBaseline>> {
+/// Fits one of the ridge baselines on the training view of a fold, on the samples that DINA is trained on. Its
+/// settings are chosen on the validation view, or, where there is none, by cross-validation inside the training view.
+fn fit(decoder: Decoder, dataset: &Dataset, fold: &Fold, averaged: usize) -> Result<Box<dyn FittedBaseline>> {
     let views = fold.views(dataset)?;
     let geometry = Geometry { degrees_per_pixel: dataset.images.degrees_per_pixel, window: None };
     let baseline: Box<dyn Baseline> = match decoder {
         Decoder::RidgeEncoding => Box::new(RidgeEncoding::new(geometry)),
         _ => Box::new(RidgeDecoding::new(geometry)),
     };
-    let (train, valid) =
-        (Queries::new(&views.train, &fold.responses)?, Queries::new(&views.validation, &fold.responses)?);
-    let (train_images, valid_images) = (fine(fold, &views.train), fine(fold, &views.validation));
-    Ok(baseline.fit(
-        &TrainingSet::new(train.responses.view(), &train.shown, train_images.view())?,
-        &ValidationSet::new(valid.responses.view(), &valid.shown, valid_images.view())?,
-    )?)
+    let train = Samples::new(&views.train, fold, averaged)?;
+    let all: Vec<usize> = (0..views.train.len()).collect();
+    let whole = train.part(&all);
+    // Settings are chosen for what the report leads with: single trials, or means where there are more than two.
+    let means = dataset.recording.summary().repeats > 2;
+    let sides: Vec<(Owned, Owned)> = if fold.is_small() {
+        let tried = Samples::new(&views.train, fold, if means { usize::MAX } else { 1 })?;
+        let parts = fold.inner_parts().into_iter();
+        parts.map(|(fit, held_out)| (train.part(&fit), tried.part(&held_out))).collect()
+    } else {
+        let tried = Samples::new(&views.validation, fold, if means { usize::MAX } else { 1 })?;
+        let all: Vec<usize> = (0..views.validation.len()).collect();
+        vec![(whole.clone(), tried.part(&all))]
+    };
+    let references = sides.iter().map(|(fitted, _)| fitted.reference(means)).collect::<Vec<Array2<f32>>>();
+    let parts = sides
+        .iter()
+        .zip(&references)
+        .map(|((fitted, tried), reference)| {
+            Ok(Part {
+                training: TrainingSet::new(fitted.responses.view(), &fitted.shown, fitted.images.view())?,
+                validation: ValidationSet::new(tried.responses.view(), &tried.shown, tried.images.view())?,
+                reference: reference.view(),
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let whole = TrainingSet::new(whole.responses.view(), &whole.shown, whole.images.view())?;
+    Ok(baseline.fit(&parts, &whole)?)
 }
 
-fn fine<R: dina_data::Role>(fold: &Fold, view: &View<'_, R>) -> Array3<f32> {
-    fold.fine.select(Axis(0), &as_indices(view.images()))
+fn fine(fold: &Fold, images: &[u32]) -> Array3<f32> {
+    fold.fine.select(Axis(0), &as_indices(images))
+}
+
+/// Samples of the images of a view: means of about as many trials as training averages.
+struct Samples {
+    averages: Averages,
+    images: Array3<f32>,
+}
+
+/// The same of some of its images.
+#[derive(Clone)]
+struct Owned {
+    responses: Array2<f32>,
+    shown: Vec<usize>,
+    images: Array3<f32>,
+}
+
+impl Samples {
+    fn new<R: dina_data::Role>(view: &View<'_, R>, fold: &Fold, averaged: usize) -> Result<Self> {
+        Ok(Self { averages: view.averages(&fold.responses, averaged)?, images: fine(fold, view.images()) })
+    }
+
+    fn part(&self, images: &[usize]) -> Owned {
+        let rows: Vec<usize> = images.iter().flat_map(|&image| self.averages.trials[image].clone()).collect();
+        let of_image = |(place, &image): (usize, &usize)| vec![place; self.averages.trials[image].len()];
+        Owned {
+            responses: self.averages.responses.select(Axis(0), &rows),
+            shown: images.iter().enumerate().flat_map(of_image).collect(),
+            images: self.images.select(Axis(0), images),
+        }
+    }
+}
+
+impl Owned {
+    /// A response to each of at most [`REFERENCES`] images: the first sample, or the mean of all.
+    fn reference(&self, means: bool) -> Array2<f32> {
+        let count = self.images.len_of(Axis(0));
+        let mut rows = vec![Vec::new(); count];
+        self.shown.iter().enumerate().for_each(|(row, &image)| rows[image].push(row));
+        let kept = (0..count).step_by(count.div_ceil(REFERENCES).max(1));
+        let kept: Vec<&[usize]> = kept.map(|i| if means { &rows[i][..] } else { &rows[i][..1] }).collect();
+        let mut reference = Array2::zeros((kept.len(), self.responses.ncols()));
+        for (mut mean, rows) in reference.rows_mut().into_iter().zip(kept) {
+            rows.iter().for_each(|&row| mean += &self.responses.row(row));
+            mean /= rows.len() as f32;
+        }
+        reference
+    }
+}
+
+/// Training images that similarities are scaled by, at most.
+const REFERENCES: usize = 256;
+
+/// Training images and responses to them that similarities are scaled by.
+struct References {
+    images: Vec<u32>,
+    single: Array2<f32>,
+    means: Array2<f32>,
+}
+
+impl References {
+    fn new(train: &View<'_, Train>, responses: &Array2<f32>) -> Result<Self> {
+        let step = train.len().div_ceil(REFERENCES).max(1);
+        let kept: Vec<usize> = (0..train.len()).step_by(step).collect();
+        let first: Vec<usize> = kept.iter().map(|&image| train.trials()[image][0]).collect();
+        Ok(Self {
+            images: kept.iter().map(|&image| train.images()[image]).collect(),
+            single: responses.select(Axis(0), &first),
+            means: train.repeat_means(responses)?.select(Axis(0), &kept),
+        })
+    }
 }
 
 /// All trials of a view, and their means.
-struct Queries {
+struct Side {
     responses: Array2<f32>,
     shown: Vec<usize>,
     means: Array2<f32>,
     images: Vec<usize>,
 }
 
-impl Queries {
+impl Side {
     fn new<R: dina_data::Role>(view: &View<'_, R>, responses: &Array2<f32>) -> Result<Self> {
         let mut rows = Vec::new();
         let mut shown = Vec::new();
@@ -134,11 +231,14 @@ impl Queries {
     fn identify(
         &self,
         decoded: &mut Decoded,
-        similarity: impl Fn(ndarray::ArrayView2<f32>) -> Result<Array2<f32>>,
+        references: &References,
+        similarity: impl Fn(Queries) -> Result<Array2<f32>>,
     ) -> Result<()> {
-        let single = similarity(self.responses.view())?;
+        let single =
+            similarity(Queries { responses: self.responses.view(), reference: references.single.view() })?;
+        let means = similarity(Queries { responses: self.means.view(), reference: references.means.view() })?;
         decoded.single.push(Pool::new(single, self.shown.clone(), self.images.clone())?);
-        decoded.mean.push(self.pool_of_means(similarity(self.means.view())?)?);
+        decoded.mean.push(self.pool_of_means(means)?);
         Ok(())
     }
 

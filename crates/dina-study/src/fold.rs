@@ -4,6 +4,7 @@ use dina_data::{
     WindowConfig, WindowEstimate, near_duplicates,
 };
 use ndarray::{Array2, Array3, Axis};
+use rand::seq::SliceRandom;
 
 use crate::{Dataset, JobConfig, Progress, Result};
 
@@ -13,6 +14,9 @@ const PIXELS: f32 = 1700.;
 
 /// Degrees per pixel below which a mouse resolves nothing more that matters here.
 const FINEST: f32 = 2.;
+
+/// Parts of the training images that settings are chosen on where none are held out for validation.
+const INNER_PARTS: usize = 6;
 
 /// One split of the images, with everything that is fitted on its training view.
 #[derive(Debug, Clone)]
@@ -35,6 +39,9 @@ pub struct Fold {
     pub degrees_per_pixel: f32,
     /// The same at the resolution of the files, for the baselines.
     pub fine: Array3<f32>,
+    /// Per training image the part that holds it out, where settings are chosen by cross-validation inside the
+    /// training view; near duplicates share a part.
+    inner: Vec<usize>,
 }
 
 /// Draws the splits of a job and fits preprocessing and window on every training view.
@@ -47,7 +54,7 @@ pub fn prepare(dataset: &Dataset, config: &JobConfig, progress: &dyn Progress) -
     let images = dataset.recording.summary().stimuli;
     let split = SplitConfig {
         test: Share::Fraction(0.25),
-        validation: Share::Fraction(0.12),
+        validation: if config.is_small(images) { Share::Images(0) } else { Share::Fraction(0.12) },
         repeats: 2,
         seed: seed.child("split"),
     };
@@ -95,6 +102,7 @@ impl Fold {
             images: standardised(degrees_per_pixel)?,
             fine: standardised(images.degrees_per_pixel)?,
             degrees_per_pixel,
+            inner: deal(split.train(), groups, seed.child("inner parts")),
             leakage,
             neurons: fitted.neurons().to_vec(),
             notes: fitted.notes().to_vec(),
@@ -112,10 +120,40 @@ impl Fold {
         Ok(self.split.views(&dataset.recording)?)
     }
 
+    /// Whether no images are held out for validation, because there are too few.
+    pub fn is_small(&self) -> bool {
+        self.split.validation().is_empty()
+    }
+
+    /// Training images to fit on and to try the fit on, as indices into the training view, for the choice of settings
+    /// by cross-validation.
+    pub(crate) fn inner_parts(&self) -> Vec<(Vec<usize>, Vec<usize>)> {
+        let parts = self.inner.iter().max().map_or(0, |last| last + 1);
+        let images = 0..self.inner.len();
+        (0..parts).map(|part| images.clone().partition(|&image| self.inner[image] != part)).collect()
+    }
+
     /// Standardised images of some ids, for the image tower.
     pub fn select(&self, ids: &[u32]) -> Array3<f32> {
         self.images.select(Axis(0), &as_indices(ids))
     }
+}
+
+/// Deals images into parts of about equal size, group by group in a random order.
+fn deal(images: &[u32], groups: &[usize], seed: Seed) -> Vec<usize> {
+    let group_of = |image: &u32| groups[*image as usize];
+    let mut order: Vec<usize> = images.iter().map(group_of).collect();
+    order.sort_unstable();
+    order.dedup();
+    order.shuffle(&mut seed.stream("order"));
+    let mut part_of = std::collections::BTreeMap::new();
+    let mut sizes = [0; INNER_PARTS];
+    for group in order {
+        let part = (0..INNER_PARTS).min_by_key(|&part| sizes[part]).unwrap_or(0);
+        sizes[part] += images.iter().filter(|image| group_of(image) == group).count();
+        part_of.insert(group, part);
+    }
+    images.iter().map(|image| part_of[&group_of(image)]).collect()
 }
 
 /// Ids as indices.

@@ -34,7 +34,7 @@ pub use job::{Job, Prepared};
 pub use progress::{Progress, Silent};
 pub use results::{BaselineChoice, Hashes, Results, SCHEMA, peak_memory};
 pub use towers::{ModelConfig, Towers, TrainingRecord};
-pub use training::{Checkpoints, Trained, Training};
+pub use training::{Checkpoints, Reference, Trained, Training};
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

@@ -366,7 +366,9 @@ fn training(m: &Material<'_>) -> Vec<page::TrainingRun> {
     for (fold, trained) in m.trained.iter().enumerate() {
         for (member, record) in trained.records.iter().enumerate() {
             let sample = |step: usize, value: f64| page::Sample { step: step as u64, value };
-            let validated = record.log.iter().filter_map(|e| e.validation.map(|v| (e.step, v)));
+            let start = record.outcome.start.map(|v| (0, v));
+            let steps = record.log.iter().filter_map(|e| e.validation.map(|v| (e.step, v)));
+            let validated = start.into_iter().chain(steps);
             runs.push(page::TrainingRun {
                 label: format!("fold {} model {}", fold + 1, member + 1),
                 train_loss: record.log.iter().map(|e| sample(e.step, e.loss)).collect(),
@@ -396,6 +398,8 @@ fn methods(m: &Material<'_>) -> page::Methods {
         format!("the running average of the weights is kept (decay {})", train.average),
         format!("neuron dropout {}", config.neural.dropout),
         "mixing matrix and read-in start from a ridge regression on the training view".into(),
+        "similarities are locally scaled by training images and the responses to them (Conneau et al. 2018)"
+            .into(),
     ];
     if config.averaged > 1 {
         details.push(format!("training samples are means of up to {} random repeats", config.averaged));
@@ -436,13 +440,18 @@ fn methods(m: &Material<'_>) -> page::Methods {
             batch: train.batch,
             steps: train.steps as u64,
             clip_norm: Some(train.clip),
-            stopping: format!(
-                "training ended early after {} validations without a better mean reciprocal rank, and the best weights were kept",
-                train.patience
-            ),
+            stopping: if fold.is_small() {
+                "all steps were taken, because too few images could be held out to say when to stop".into()
+            } else {
+                format!(
+                    "training ended early after {} validations without a better mean reciprocal rank, and the best weights were \
+                     kept",
+                    train.patience
+                )
+            },
             details,
         },
-        baselines: baselines(),
+        baselines: baselines(fold.is_small()),
         inference: page::Inference {
             interval: "BCa bootstrap over images".into(),
             coverage: 0.95,
@@ -456,25 +465,36 @@ fn methods(m: &Material<'_>) -> page::Methods {
     }
 }
 
-fn baselines() -> Vec<page::BaselineMethod> {
+fn baselines(small: bool) -> Vec<page::BaselineMethod> {
+    let chosen = if small {
+        "chosen by cross-validation inside the training images, on which the last fit is made"
+    } else {
+        "chosen on validation images"
+    };
     [
         (
             Decoder::RidgeEncoding,
-            "predicts every neuron's response to each candidate from a Gabor pyramid by ridge regression and compares it with the \
-             measured response (Kay 2008); features, penalty, neuron weights and noise covariance are chosen on validation images",
+            format!(
+                "predicts every neuron's response to each candidate from a Gabor pyramid by ridge regression and compares it with \
+                 the measured response (Kay 2008); features, penalty, neuron weights, noise covariance and local scaling are \
+                 {chosen}"
+            ),
         ),
         (
             Decoder::RidgeDecoding,
-            "predicts image features from the responses by ridge regression; features, penalty and components are chosen on \
-             validation images",
+            format!(
+                "predicts image features from the responses by ridge regression; features, penalty, components and local scaling \
+                 are {chosen}"
+            ),
         ),
         (
             Decoder::NearestNeighbour,
             "compares a response with the other repeats of the very candidates: it is given responses to the test images, which \
-             the other decoders are not",
+             the other decoders are not"
+                .to_owned(),
         ),
     ]
-    .map(|(decoder, text)| page::BaselineMethod { decoder: name(decoder).into(), description: text.into() })
+    .map(|(decoder, text)| page::BaselineMethod { decoder: name(decoder).into(), description: text })
     .to_vec()
 }
 

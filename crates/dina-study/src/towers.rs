@@ -5,7 +5,7 @@ use dina_core::{Error as CoreError, FeatureMaps, Mode, Seed, TensorFile, Tower};
 use dina_loss::{InfoNce, InfoNceConfig, cosine_logits};
 use dina_model::{
     Dense, Factorised, GaborConfig, ImageTower, ImageTowerConfig, LEVEL, Mlp, NeuralTowerConfig, ReadInKind,
-    WarmStartData, warm_start,
+    WarmStart, WarmStartData,
 };
 use dina_train::{LogEntry, Model, Outcome, TrainConfig};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
@@ -15,10 +15,6 @@ use crate::{Error, Profile, Result};
 
 /// Items mapped at a time outside training.
 const BATCH: usize = 256;
-
-/// Below this many training images a recording counts as small: more averaging, more regularisation, and several
-/// models whose similarities are averaged.
-const SMALL: usize = 400;
 
 /// Everything that makes a model: towers, objective, training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,16 +36,18 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// The default for a recording: what the number of training images can support. The constants were chosen on
+    /// The default for a recording: what the number of images can support. The constants were chosen on
     /// simulated populations and on validation images, never on test images.
+    ///
+    /// With few images (`small`) there are more averaging, more regularisation and several models whose similarities are
+    /// averaged, and training takes all its steps: too few images could be held out to say when to stop.
     pub fn for_data(
         (height, width): (usize, usize),
         degrees_per_pixel: f64,
         neurons: usize,
-        train_images: usize,
+        small: bool,
         profile: Profile,
     ) -> Self {
-        let small = train_images < SMALL;
         let steps = match profile {
             Profile::Smoke => 20,
             Profile::Quick => 160,
@@ -97,16 +95,23 @@ pub struct Towers {
 }
 
 impl Towers {
-    /// Towers with random weights, or, where training data are given and the read-in is factorised, started in
-    /// closed form.
+    /// Towers with random weights.
     ///
     /// # Errors
     /// When the configuration is refused.
-    pub fn new(
+    pub fn new(config: ModelConfig, seed: Seed, device: &Device) -> Result<Self> {
+        Self::started(config, seed, device, None)
+    }
+
+    /// Towers with random weights, but for those that `start` sets. Only the factorised read-in has such a start.
+    ///
+    /// # Errors
+    /// When the configuration is refused, or the start was fitted for another one.
+    pub fn started(
         config: ModelConfig,
         seed: Seed,
         device: &Device,
-        start: Option<WarmStartData<'_>>,
+        start: Option<&WarmStart>,
     ) -> Result<Self> {
         let image = ImageTower::new(config.image.clone(), seed, device)?;
         let level = image
@@ -118,8 +123,8 @@ impl Towers {
         let neural: Box<dyn Tower> = match read_in {
             ReadInKind::Factorised { rank } => {
                 let tower = Factorised::new(neurons, rank, level, dropout, seed, device)?;
-                if let Some(data) = start {
-                    warm_start(&image, &tower, data)?;
+                if let Some(start) = start {
+                    start.apply(&image, &tower)?;
                 }
                 Box::new(tower)
             }
@@ -128,6 +133,21 @@ impl Towers {
         };
         let objective = InfoNce::new(config.objective, device)?;
         Ok(Self { config, image, neural, objective, device: device.clone() })
+    }
+
+    /// The start in closed form of every model of this configuration; `None` where its read-in has none.
+    ///
+    /// # Errors
+    /// As [`WarmStart::fit`].
+    pub fn start(
+        config: &ModelConfig,
+        data: WarmStartData<'_>,
+        device: &Device,
+    ) -> Result<Option<WarmStart>> {
+        let ReadInKind::Factorised { rank } = config.neural.read_in else { return Ok(None) };
+        // Its random weights are not looked at.
+        let image = ImageTower::new(config.image.clone(), Seed::new(0), device)?;
+        Ok(Some(WarmStart::fit(&image, rank, data)?))
     }
 
     /// What they were made from.
@@ -237,7 +257,7 @@ impl Towers {
         let file = TensorFile::read(path, device)?;
         let config: ModelConfig = parse(&file, "config", path)?;
         let record = parse(&file, "record", path)?;
-        let towers = Self::new(config, Seed::new(0), device, None)?;
+        let towers = Self::new(config, Seed::new(0), device)?;
         for parameter in towers.model().parameters() {
             let tensor = file.tensor(&parameter.name)?;
             if tensor.dims() != parameter.var.dims() {

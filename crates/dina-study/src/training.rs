@@ -1,11 +1,12 @@
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use dina_core::{ContentHash, Seed, write_atomic};
 use dina_decode::identification::Pool;
-use dina_model::WarmStartData;
+use dina_decode::local_scaling;
+use dina_model::{WarmStart, WarmStartData};
 use dina_train::{Evaluation, LogEntry, PairedData, Trainer};
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
 use serde::Serialize;
 
 use crate::fold::as_indices;
@@ -20,16 +21,44 @@ pub struct Trained {
     pub records: Vec<TrainingRecord>,
 }
 
+/// Responses with the training images that their similarities are scaled by.
+#[derive(Debug, Clone, Copy)]
+pub struct Reference<'a> {
+    /// Responses to training images, of the same kind as the queries: single trials, or means of as many.
+    pub responses: ArrayView2<'a, f32>,
+    /// Training images, standardised.
+    pub images: ArrayView3<'a, f32>,
+}
+
 impl Trained {
-    /// Similarity of trials with images, averaged over members.
+    /// Similarity of trials with images: the cosine of the maps averaged over members, locally scaled by training
+    /// images and responses ([`local_scaling`]).
     ///
     /// # Errors
     /// As [`Towers::similarity`].
     pub fn similarity(
         &self,
-        responses: ndarray::ArrayView2<f32>,
-        images: ndarray::ArrayView3<f32>,
+        responses: ArrayView2<f32>,
+        images: ArrayView3<f32>,
+        reference: Reference<'_>,
     ) -> Result<Array2<f32>> {
+        let mut similarity = self.cosine(responses, images)?;
+        let queries = self.cosine(reference.responses, images)?;
+        let candidates = self.cosine(responses, reference.images)?;
+        local_scaling(&mut similarity, queries.view(), candidates.view())?;
+        Ok(similarity)
+    }
+
+    /// Trials averaged into a training sample, at most.
+    pub fn averaged(&self) -> usize {
+        self.members.first().map_or(1, |towers| towers.config().averaged)
+    }
+
+    /// Cosine of the maps of trials and images, averaged over members.
+    ///
+    /// # Errors
+    /// As [`Towers::similarity`].
+    pub fn cosine(&self, responses: ArrayView2<f32>, images: ArrayView3<f32>) -> Result<Array2<f32>> {
         let mut total = Array2::zeros((responses.nrows(), images.len_of(Axis(0))));
         for member in &self.members {
             total += &member.similarity(responses, images)?;
@@ -97,8 +126,10 @@ impl Training<'_> {
         for (index, fold) in self.folds.iter().enumerate() {
             let config = self.model_config(fold);
             let mut of_fold = Trained { members: Vec::new(), records: Vec::new() };
+            // Fitted once for all members, and not at all where nothing is left to train.
+            let mut started = None;
             for member in 0..config.members {
-                let (towers, record) = self.member(index, member, &config, &lines, progress)?;
+                let (towers, record) = self.member(index, member, &config, &mut started, &lines, progress)?;
                 lines.extend(log_lines(index, member, &record.log)?);
                 of_fold.members.push(towers);
                 of_fold.records.push(record);
@@ -148,7 +179,7 @@ impl Training<'_> {
             (height, width),
             f64::from(fold.degrees_per_pixel),
             fold.neurons.len(),
-            fold.split.train().len(),
+            fold.is_small(),
             self.config.profile,
         )
     }
@@ -170,6 +201,7 @@ impl Training<'_> {
         index: usize,
         member: usize,
         config: &ModelConfig,
+        started: &mut Option<Start>,
         lines: &[String],
         progress: &dyn Progress,
     ) -> Result<(Towers, TrainingRecord)> {
@@ -186,15 +218,22 @@ impl Training<'_> {
         }
         progress.begin(&label(self.folds.len(), index, config.members, member), config.train.steps);
         let seed = Seed::new(self.config.seed).child("train").index(index).index(member);
-        let (towers, data) = self.start(fold, config, seed)?;
+        let resumed = self.resume && state.exists();
+        let start = match started {
+            Some(start) => start,
+            None => started.insert(Start::new(self, fold, config)?),
+        };
+        // A resumed training takes its weights from its state.
+        let weights = if resumed { None } else { start.weights(config, self.device)? };
+        let towers = Towers::started(config.clone(), seed, self.device, weights)?;
         let mut trainer = Trainer::new(towers.model(), config.train, seed, identity)?;
-        if self.resume && state.exists() {
+        if resumed {
             trainer.resume(&state)?;
         }
         let validation = Validation::new(self.dataset, fold)?;
         let outcome = trainer.run::<Error>(
-            &data,
-            || validation.score(&towers),
+            &start.data,
+            || validation.as_ref().map(|validation| validation.score(&towers)).transpose(),
             |trainer| {
                 let Some(last) = trainer.log().last() else { return Ok(()) };
                 let note = match &last.validation {
@@ -202,7 +241,7 @@ impl Training<'_> {
                     None => format!("loss {:.3}", last.loss),
                 };
                 progress.advance(trainer.step_count(), &note);
-                if last.validation.is_some() {
+                if trainer.step_count().is_multiple_of(config.train.validate_every) {
                     trainer.checkpoint()?.write(&state)?;
                     let mut all = lines.to_vec();
                     all.extend(log_lines(index, member, trainer.log())?);
@@ -221,25 +260,6 @@ impl Training<'_> {
         }
         progress.end();
         Ok((towers, record))
-    }
-
-    /// Towers started on the training view, and its batches.
-    fn start(&self, fold: &Fold, config: &ModelConfig, seed: Seed) -> Result<(Towers, PairedData)> {
-        let views = fold.views(self.dataset)?;
-        let ids = views.train.images();
-        let images = fold.select(ids);
-        let trials = views.train.trials().to_vec();
-        let data = WarmStartData {
-            images: &image_tensor(&images, self.device)?,
-            responses: &response_tensor(&fold.responses, self.device)?,
-            trials: &trials,
-        };
-        let towers = Towers::new(config.clone(), seed, self.device, Some(data))?;
-        let mut data = PairedData::new(images, fold.responses.clone(), trials, ids.to_vec())?;
-        data.averaged = config.averaged;
-        data.shift = config.shift;
-        data.device = self.device.clone();
-        Ok((towers, data))
     }
 
     fn write_log(&self, lines: &[String]) -> Result<()> {
@@ -277,6 +297,47 @@ fn other_job(path: &Path) -> Error {
     ))
 }
 
+/// What the members of a fold have in common.
+struct Start {
+    /// Training images and the responses to them.
+    data: PairedData,
+    images: Tensor,
+    /// Training samples, `[samples, neurons]`.
+    responses: Tensor,
+    trials: Vec<Vec<usize>>,
+    /// Fitted when it is first asked for.
+    weights: Option<Option<WarmStart>>,
+}
+
+impl Start {
+    fn new(training: &Training<'_>, fold: &Fold, config: &ModelConfig) -> Result<Self> {
+        let device = training.device;
+        let views = fold.views(training.dataset)?;
+        let ids = views.train.images();
+        let images = fold.select(ids);
+        // The start weighs neurons by the noise of such samples as training draws.
+        let samples = views.train.averages(&fold.responses, config.averaged)?;
+        let trials = views.train.trials().to_vec();
+        let (image_tensor, responses) =
+            (image_tensor(&images, device)?, response_tensor(&samples.responses, device)?);
+        let mut data = PairedData::new(images, fold.responses.clone(), trials, ids.to_vec())?;
+        data.averaged = config.averaged;
+        data.shift = config.shift;
+        data.device = device.clone();
+        Ok(Self { data, images: image_tensor, responses, trials: samples.trials, weights: None })
+    }
+
+    /// The start in closed form, where the read-in has one.
+    fn weights(&mut self, config: &ModelConfig, device: &Device) -> Result<Option<&WarmStart>> {
+        if self.weights.is_none() {
+            let data =
+                WarmStartData { images: &self.images, responses: &self.responses, trials: &self.trials };
+            self.weights = Some(Towers::start(config, data, device)?);
+        }
+        Ok(self.weights.as_ref().and_then(Option::as_ref))
+    }
+}
+
 /// Retrieval of the validation images, on which training is stopped.
 struct Validation {
     responses: Array2<f32>,
@@ -289,7 +350,11 @@ struct Validation {
 const VALIDATION_TRIALS: usize = 10;
 
 impl Validation {
-    fn new(dataset: &Dataset, fold: &Fold) -> Result<Self> {
+    /// `None` where no images are held out for it.
+    fn new(dataset: &Dataset, fold: &Fold) -> Result<Option<Self>> {
+        if fold.is_small() {
+            return Ok(None);
+        }
         let views = fold.views(dataset)?;
         let mut rows = Vec::new();
         let mut truth = Vec::new();
@@ -300,12 +365,12 @@ impl Validation {
                 truth.push(column);
             }
         }
-        Ok(Self {
+        Ok(Some(Self {
             responses: fold.responses.select(Axis(0), &rows),
             truth,
             ids: as_indices(views.validation.images()),
             images: fold.select(views.validation.images()),
-        })
+        }))
     }
 
     fn score(&self, towers: &Towers) -> Result<Evaluation> {

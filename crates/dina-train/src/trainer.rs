@@ -58,16 +58,19 @@ pub struct Evaluation {
 pub struct Outcome {
     /// Steps taken.
     pub steps: usize,
+    /// Validation of the model as it was given, before any step.
+    pub start: Option<Evaluation>,
     /// The step whose averaged weights the towers now hold.
     pub best_step: usize,
-    /// Their validation.
-    pub best: Evaluation,
+    /// Their validation, where there was one.
+    pub best: Option<Evaluation>,
 }
 
 /// Trains a [`Model`].
 ///
 /// What is validated, kept and left in the towers at the end is the running average of the weights at the
-/// best validation; step 0, the untrained model, is validated too.
+/// best validation; step 0, the untrained model, is validated too. Without validation data all steps are taken, and
+/// the average at the end is kept.
 pub struct Trainer<'a> {
     model: Model<'a>,
     config: TrainConfig,
@@ -75,13 +78,14 @@ pub struct Trainer<'a> {
     identity: ContentHash,
     optimiser: AdamW,
     average: Vec<Vec<f32>>,
+    start: Option<Evaluation>,
     best: Option<Best>,
     log: Vec<LogEntry>,
 }
 
 struct Best {
     step: usize,
-    evaluation: Evaluation,
+    evaluation: Option<Evaluation>,
     weights: Vec<Vec<f32>>,
 }
 
@@ -90,7 +94,8 @@ struct Best {
 struct State {
     identity: ContentHash,
     step: usize,
-    best: Option<(usize, Evaluation)>,
+    start: Option<Evaluation>,
+    best: Option<(usize, Option<Evaluation>)>,
     log: Vec<LogEntry>,
 }
 
@@ -110,7 +115,17 @@ impl<'a> Trainer<'a> {
         }
         let average = parameters.iter().map(|p| values(&p.var)).collect::<Result<_>>()?;
         let optimiser = AdamW::new(parameters);
-        Ok(Self { model, config, seed, identity, optimiser, average, best: None, log: Vec::new() })
+        Ok(Self {
+            model,
+            config,
+            seed,
+            identity,
+            optimiser,
+            average,
+            start: None,
+            best: None,
+            log: Vec::new(),
+        })
     }
 
     /// Steps taken.
@@ -124,7 +139,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// Trains to the end: until the steps are used up or validation stopped improving. `validate` is
-    /// called with the averaged weights in place; `observe` after every step, and may store a checkpoint.
+    /// called with the averaged weights in place, and returns `None` where no data are held out for it; `observe` is called
+    /// after every step, and may store a checkpoint.
     /// Leaves the best weights in the towers.
     ///
     /// # Errors
@@ -132,14 +148,14 @@ impl<'a> Trainer<'a> {
     pub fn run<E: From<Error>>(
         &mut self,
         batches: &dyn Batches,
-        mut validate: impl FnMut() -> Result<Evaluation, E>,
+        mut validate: impl FnMut() -> Result<Option<Evaluation>, E>,
         mut observe: impl FnMut(&Self) -> Result<(), E>,
     ) -> Result<Outcome, E> {
         if batches.is_empty() {
             return Err(Error::value("training images", "at least one", 0).into());
         }
         if self.best.is_none() {
-            self.validate(&mut validate)?;
+            self.start = self.validate(&mut validate)?;
         }
         while !self.is_finished() {
             self.step(batches)?;
@@ -147,7 +163,7 @@ impl<'a> Trainer<'a> {
             if step.is_multiple_of(self.config.validate_every) || step == self.config.steps {
                 let evaluation = self.validate(&mut validate)?;
                 if let Some(entry) = self.log.last_mut() {
-                    entry.validation = Some(evaluation);
+                    entry.validation = evaluation;
                 }
             }
             observe(self)?;
@@ -156,7 +172,8 @@ impl<'a> Trainer<'a> {
             return Err(Error::value("validations", "at least one", 0).into());
         };
         self.put(&best.weights)?;
-        Ok(Outcome { steps: self.step_count(), best_step: best.step, best: best.evaluation })
+        let (best_step, best) = (best.step, best.evaluation);
+        Ok(Outcome { steps: self.step_count(), start: self.start, best_step, best })
     }
 
     /// Whether all steps are taken or validation stopped improving.
@@ -209,17 +226,21 @@ impl<'a> Trainer<'a> {
 
     fn validate<E: From<Error>>(
         &mut self,
-        validate: &mut impl FnMut() -> Result<Evaluation, E>,
-    ) -> Result<Evaluation, E> {
+        validate: &mut impl FnMut() -> Result<Option<Evaluation>, E>,
+    ) -> Result<Option<Evaluation>, E> {
         let weights = self.weights()?;
         self.put(&self.average)?;
         let evaluation = validate();
         self.put(&weights)?;
         let evaluation = evaluation?;
-        if !evaluation.score.is_finite() {
+        if let Some(evaluation) = evaluation
+            && !evaluation.score.is_finite()
+        {
             return Err(Error::value("validation score", "finite", evaluation.score).into());
         }
-        if self.best.as_ref().is_none_or(|best| evaluation.score > best.evaluation.score) {
+        let score = |e: Option<Evaluation>| e.map_or(f64::NEG_INFINITY, |e| e.score);
+        let better = |best: &Best| evaluation.is_none() || score(evaluation) > score(best.evaluation);
+        if self.best.as_ref().is_none_or(better) {
             self.best = Some(Best { step: self.step_count(), evaluation, weights: self.average.clone() });
         }
         Ok(evaluation)
@@ -253,6 +274,7 @@ impl<'a> Trainer<'a> {
         let state = State {
             identity: self.identity,
             step: self.step_count(),
+            start: self.start,
             best: self.best.as_ref().map(|best| (best.step, best.evaluation)),
             log: self.log.clone(),
         };
@@ -301,7 +323,7 @@ impl<'a> Trainer<'a> {
             .transpose()?;
         self.optimiser.restore(state.step, |name| file.tensor(name))?;
         self.put(&weights)?;
-        (self.average, self.best, self.log) = (average, best, state.log);
+        (self.average, self.start, self.best, self.log) = (average, state.start, best, state.log);
         Ok(())
     }
 }
@@ -389,7 +411,7 @@ mod tests {
             let maps = self.image.forward(&batch.images, Mode::Eval)?;
             let others = self.neural.forward(&batch.responses, Mode::Eval)?;
             let loss = self.objective.loss(&maps, &others, &batch.targets)?.total()?;
-            Ok(Evaluation { score: -f64::from(loss.to_scalar::<f32>()?), top1: 0. })
+            Ok(Some(Evaluation { score: -f64::from(loss.to_scalar::<f32>()?), top1: 0. }))
         }
         fn weights(&self) -> Vec<f32> {
             self.model().parameters().iter().flat_map(|p| values(&p.var).unwrap()).collect()
@@ -498,7 +520,7 @@ mod tests {
         let config = TrainConfig { patience: 2, validate_every: 3, ..config() };
         let mut trainer = Trainer::new(parts.model(), config, Seed::new(1), identity()).unwrap();
         let before = parts.weights();
-        let worse = || Ok(Evaluation { score: 0., top1: 0. });
+        let worse = || Ok(Some(Evaluation { score: 0., top1: 0. }));
         let outcome = trainer.run::<Error>(&data, worse, |_| Ok(())).unwrap();
         assert_eq!((outcome.steps, outcome.best_step), (6, 0));
         assert_eq!(parts.weights(), before);

@@ -31,45 +31,79 @@ const SHRINKAGE: f32 = 0.3;
 /// grows with their cube.
 const FULL_COVARIANCE: usize = 4000;
 
-/// What [`warm_start`] found.
+/// Weights in closed form for an image tower and a factorised read-in.
 #[derive(Debug, Clone)]
 pub struct WarmStart {
     /// The chosen penalty, relative to the mean diagonal of the kernel.
     pub penalty: f64,
     /// Leave-one-image-out explained variance of every neuron's mean response.
     pub explained: Vec<f64>,
+    /// `[channels, features]`.
+    mixing: Tensor,
+    /// `[1, channels, height, width]`.
+    center: Tensor,
+    /// `[neurons, rank, channels]`.
+    features: Tensor,
+    /// `[neurons, rank, height x width]`.
+    masks: Tensor,
 }
 
-/// The training view, as [`warm_start`] needs it.
+/// The training view, as [`WarmStart::fit`] needs it.
 #[derive(Debug, Clone, Copy)]
 pub struct WarmStartData<'a> {
     /// `[images, 1, height, width]`.
     pub images: &'a Tensor,
-    /// `[trials, neurons]`, preprocessed.
+    /// `[trials, neurons]`, preprocessed. Where the read-in will be given means of several trials, these are such means:
+    /// it weighs neurons by their noise.
     pub responses: &'a Tensor,
     /// `trials[image]`: rows of `responses`, at least one each.
     pub trials: &'a [Vec<usize>],
 }
 
-/// Sets the mixing matrix and centre of the image tower and the factors of the neural tower.
-///
-/// # Errors
-/// When shapes disagree, there are fewer than three images, or a decomposition does not converge.
-pub fn warm_start(image: &ImageTower, neural: &Factorised, data: WarmStartData<'_>) -> Result<WarmStart> {
-    let count = data.images.dim(0)?;
-    if data.trials.len() != count || count < 3 {
-        return Err(Error::shape("trials of the training images", [count.max(3)], [data.trials.len()]));
+impl WarmStart {
+    /// Regresses the responses on the features of an image tower whose filters and pool are as they were made.
+    ///
+    /// The result does not depend on the tower's random weights, so that models that differ in their seed alone
+    /// share one start.
+    ///
+    /// # Errors
+    /// When shapes disagree, there are fewer than three images, or a decomposition does not converge.
+    pub fn fit(image: &ImageTower, rank: usize, data: WarmStartData<'_>) -> Result<Self> {
+        let count = data.images.dim(0)?;
+        if data.trials.len() != count || count < 3 {
+            return Err(Error::shape("trials of the training images", [count.max(3)], [data.trials.len()]));
+        }
+        let responses = data.responses.to_device(&Device::Cpu)?;
+        let means = mean_responses(&responses, data.trials)?;
+        let Mixed { mixing, center, maps } = mix(image, data.images, &means)?;
+        let flat = maps.flatten_from(1)?;
+        let level = image.levels().remove(0);
+        let layout =
+            Maps { values: &flat, channels: level.channels, height: level.height, width: level.width };
+        let encoding = Encoding::fit(&layout, &means)?;
+        let votes = votes(&encoding, &responses, data.trials)?;
+        let (features, masks) = factors(rank, &votes, &maps, &responses)?;
+        let center = center.reshape((1, level.channels, level.height, level.width))?;
+        let penalty = f64::from(encoding.penalty);
+        Ok(Self { penalty, explained: encoding.explained, mixing, center, features, masks })
     }
-    let responses = data.responses.to_device(&Device::Cpu)?;
-    let means = mean_responses(&responses, data.trials)?;
-    let maps = set_mixing(image, data.images, &means)?;
-    let flat = maps.flatten_from(1)?;
-    let level = image.levels().remove(0);
-    let layout = Maps { values: &flat, channels: level.channels, height: level.height, width: level.width };
-    let encoding = Encoding::fit(&layout, &means)?;
-    let votes = votes(&encoding, &responses, data.trials)?;
-    set_factors(neural, &votes, &maps, &responses)?;
-    Ok(WarmStart { penalty: f64::from(encoding.penalty), explained: encoding.explained })
+
+    /// Sets the mixing matrix and centre of the image tower and the factors of the neural tower.
+    ///
+    /// # Errors
+    /// When the towers have other sizes than those it was fitted for.
+    pub fn apply(&self, image: &ImageTower, neural: &Factorised) -> Result<()> {
+        for (name, var, tensor) in
+            [("mixing", image.mixing(), &self.mixing), ("center", image.center(), &self.center)]
+        {
+            if var.dims() != tensor.dims() {
+                return Err(Error::shape(name, var.dims(), tensor.dims()));
+            }
+            var.set(&tensor.to_device(var.device())?.to_dtype(var.dtype())?)?;
+        }
+        let device = neural.features().device();
+        neural.set_factors(&self.features.to_device(device)?, &self.masks.to_device(device)?)
+    }
 }
 
 /// Mean response to every image, centred over images: `[images, neurons]`.
@@ -88,8 +122,18 @@ fn mean_responses(responses: &Tensor, trials: &[Vec<usize>]) -> Result<Tensor> {
     Ok(means.broadcast_sub(&means.mean_keepdim(0)?)?)
 }
 
-/// Chooses mixing and centre; returns the resulting centred maps `[images, channels, positions]`.
-fn set_mixing(image: &ImageTower, images: &Tensor, means: &Tensor) -> Result<Tensor> {
+/// The mixing matrix, and what it makes of the training images.
+struct Mixed {
+    /// `[channels, features]`.
+    mixing: Tensor,
+    /// Mean maps, `[channels, positions]`.
+    center: Tensor,
+    /// Centred maps, `[images, channels, positions]`.
+    maps: Tensor,
+}
+
+/// Chooses mixing and centre.
+fn mix(image: &ImageTower, images: &Tensor, means: &Tensor) -> Result<Mixed> {
     let x = features(image, images)?;
     let (count, channels, positions) = x.dims3()?;
     let center = x.mean_keepdim(0)?;
@@ -111,13 +155,8 @@ fn set_mixing(image: &ImageTower, images: &Tensor, means: &Tensor) -> Result<Ten
     let outputs = spread.dim(0)?;
     let maps = maps.broadcast_mul(&spread.reshape((1, outputs, 1))?)?;
     let mixing = directions.broadcast_mul(&spread.unsqueeze(1)?)?.broadcast_mul(&scale.unsqueeze(0)?)?;
-    let center = mixing.matmul(&center.squeeze(0)?)?.reshape(image.center().shape())?;
-    let put = |var: &candle_core::Var, tensor: &Tensor| -> Result<()> {
-        Ok(var.set(&tensor.to_device(var.device())?.to_dtype(var.dtype())?)?)
-    };
-    put(image.mixing(), &mixing)?;
-    put(image.center(), &center)?;
-    Ok(maps)
+    let center = mixing.matmul(&center.squeeze(0)?)?;
+    Ok(Mixed { mixing, center, maps })
 }
 
 /// The tower's normalised channels `[images, features, positions]`, a few images at a time.
@@ -184,11 +223,10 @@ fn votes(encoding: &Encoding, responses: &Tensor, trials: &[Vec<usize>]) -> Resu
     Ok(Tensor::from_vec(right, (columns, neurons), &Device::Cpu)?.t()?.contiguous()?)
 }
 
-/// Cuts every neuron's `[channels, positions]` to the tower's rank and scales the maps to unit variance.
-fn set_factors(neural: &Factorised, votes: &Tensor, maps: &Tensor, responses: &Tensor) -> Result<()> {
+/// Cuts every neuron's `[channels, positions]` to a rank and scales the maps to unit variance.
+fn factors(rank: usize, votes: &Tensor, maps: &Tensor, responses: &Tensor) -> Result<(Tensor, Tensor)> {
     let spread = responses.matmul(votes)?.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt();
     let (_, channels, positions) = maps.dims3()?;
-    let rank = neural.rank();
     let values = (votes * f64::from(1. / spread.max(f32::MIN_POSITIVE)))?.flatten_all()?.to_vec1::<f32>()?;
     let factors: Vec<(Vec<f32>, Vec<f32>)> = values
         .par_chunks(channels * positions)
@@ -196,11 +234,10 @@ fn set_factors(neural: &Factorised, votes: &Tensor, maps: &Tensor, responses: &T
         .collect::<Result<_>>()?;
     let neurons = factors.len();
     let (features, masks): (Vec<_>, Vec<_>) = factors.into_iter().unzip();
-    let device = neural.features().device();
-    neural.set_factors(
-        &Tensor::from_vec(features.concat(), (neurons, rank, channels), device)?,
-        &Tensor::from_vec(masks.concat(), (neurons, rank, positions), device)?,
-    )
+    Ok((
+        Tensor::from_vec(features.concat(), (neurons, rank, channels), &Device::Cpu)?,
+        Tensor::from_vec(masks.concat(), (neurons, rank, positions), &Device::Cpu)?,
+    ))
 }
 
 /// The leading singular pairs, their weight shared evenly between channel vector and mask.
@@ -277,7 +314,10 @@ mod tests {
             responses: &responses.narrow(0, 0, 200).unwrap(),
             trials: &train,
         };
-        let found = warm_start(&image, &neural, data).unwrap();
+        let found = WarmStart::fit(&image, 3, data).unwrap();
+        found.apply(&image, &neural).unwrap();
+        let other = Factorised::new(60, 2, image.levels().remove(0), 0., Seed::new(1), &Device::Cpu).unwrap();
+        assert!(found.apply(&image, &other).is_err());
         assert!(found.explained.iter().sum::<f64>() / 60. > 0.1, "{:?}", found.explained);
         let test = (images.narrow(0, 200, 40).unwrap(), responses.narrow(0, 200, 40).unwrap());
         let unit = |maps: &Tensor| {
