@@ -1,5 +1,6 @@
 //! Fetches the files of a data deposit.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -61,16 +62,22 @@ fn run(flags: &Flags) -> Result<()> {
     let terminal = Terminal::default();
     let watch = |event: &Event<'_>| show(&terminal, event);
     if flags.list {
-        for file in list(&manifest, &config, &watch)? {
-            println!("{}", row(&file));
-        }
+        print(list(&manifest, &config, &watch)?.iter().map(row));
         return Ok(());
     }
     eprintln!("into {}", config.folder(&manifest)?.display());
-    for file in download(&manifest, &config, &watch)? {
-        println!("{}", file.path.display());
-    }
+    print(download(&manifest, &config, &watch)?.iter().map(|file| file.path.display().to_string()));
     Ok(())
+}
+
+fn print(lines: impl Iterator<Item = String>) {
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        // Whoever reads may have seen enough.
+        if writeln!(out, "{line}").is_err() {
+            return;
+        }
+    }
 }
 
 fn show(terminal: &Terminal, event: &Event<'_>) {

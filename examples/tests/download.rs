@@ -3,7 +3,7 @@
 // Helpers of a test fail the test; the lint knows test functions only.
 #![allow(clippy::unwrap_used)]
 
-#[path = "../../crates/dina-data/tests/server/mod.rs"]
+#[path = "../../crates/dina-data/tests/download/server.rs"]
 mod server;
 
 use std::path::Path;

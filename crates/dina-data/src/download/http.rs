@@ -114,10 +114,9 @@ impl Client {
         };
         // A weak tag promises the same meaning and not the same bytes.
         let etag = text(header::ETAG).filter(|tag| tag.starts_with('"')).map(str::to_owned);
-        if let (true, Some(etag), Some(asked)) = (from > 0, &etag, rest.and_then(|rest| rest.etag)) {
-            if etag != asked {
-                return Err(restart("continues with another version of the file"));
-            }
+        let asked = rest.and_then(|rest| rest.etag).filter(|_| from > 0);
+        if asked.zip(etag.as_deref()).is_some_and(|(asked, sent)| asked != sent) {
+            return Err(restart("continues with another version of the file"));
         }
         Ok(Answer {
             from,
@@ -156,7 +155,7 @@ fn failure(error: ureq::Error) -> Failure {
         E::RequireHttpsOnly(to) => Failure::Permanent(format!("redirects from https to {to}")),
         E::TooManyRedirects => Failure::Permanent(format!("redirects more than {REDIRECTS} times")),
         E::Timeout(what) => Failure::transient(format!("time ran out ({what})")),
-        E::Io(error) => Failure::transient(format!("connection lost ({error})")),
+        E::Io(error) => Failure::transient(format!("connection failed ({error})")),
         E::HostNotFound => Failure::transient("host not found"),
         E::ConnectionFailed => Failure::transient("no connection"),
         E::Protocol(error) => Failure::transient(format!("does not speak HTTP/1.1 ({error})")),

@@ -24,6 +24,7 @@ mod cache;
 mod error;
 mod hash;
 mod http;
+mod known;
 mod listing;
 mod lock;
 mod plan;

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::hash::{Hashes, Sums};
 use super::http::{Answer, Client, Continuation, Failure, read_failure};
+use super::known::{Known, present, verify};
 use super::lock::{LockFile, stamp};
-use super::plan::{Known, Target, present, verify};
+use super::plan::Target;
 use super::retry::Patience;
 use super::{BUFFER, DownloadConfig, DownloadError, Event, Fetched, How, Trust};
 use crate::manifest::{MAX_FILE_BYTES, Manifest};
@@ -219,10 +220,8 @@ fn fetched(target: &Target, path: &Path, sums: &Sums, how: How, trust: Trust) ->
 
 /// The size of the whole file, where somebody says it and nobody says otherwise.
 fn promised(answer: &Answer, known: &Known) -> Result<Option<u64>, Failure> {
-    if let (Some(offered), Some(expected)) = (answer.size, known.size) {
-        if offered != expected {
-            return Err(Failure::Restart(format!("offers {offered} bytes, expected {expected}")));
-        }
+    if let Some((offered, expected)) = answer.size.zip(known.size).filter(|(a, b)| a != b) {
+        return Err(Failure::Restart(format!("offers {offered} bytes, expected {expected}")));
     }
     let total = known.size.or(answer.size);
     if total.is_some_and(|total| total > MAX_FILE_BYTES) {

@@ -1,5 +1,8 @@
 //! A small HTTP/1.1 server on the loopback interface that does what it is told, mischief included.
 
+// Each test that includes it uses its own part; helpers of a test fail the test.
+#![allow(dead_code, clippy::unwrap_used)]
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
