@@ -53,6 +53,8 @@ pub enum Then {
     Close,
     /// Nothing more comes, and the connection stays open.
     Stall,
+    /// The same, before the headers are complete.
+    StallInHead,
 }
 
 impl Reply {
@@ -74,6 +76,11 @@ impl Reply {
 
     pub fn stall(mut self) -> Self {
         self.then = Then::Stall;
+        self
+    }
+
+    pub fn stall_in_head(mut self) -> Self {
+        self.then = Then::StallInHead;
         self
     }
 
@@ -191,10 +198,12 @@ fn serve(
         head += &format!("{name}: {value}\r\n");
     }
     stream.write_all(head.as_bytes())?;
-    stream.write_all(b"\r\n")?;
-    stream.write_all(&reply.body[..reply.sent])?;
+    if reply.then != Then::StallInHead {
+        stream.write_all(b"\r\n")?;
+        stream.write_all(&reply.body[..reply.sent])?;
+    }
     stream.flush()?;
-    while reply.then == Then::Stall && !over.load(Ordering::SeqCst) {
+    while reply.then != Then::Close && !over.load(Ordering::SeqCst) {
         std::thread::sleep(Duration::from_millis(20));
     }
     stream.shutdown(std::net::Shutdown::Write)?;
