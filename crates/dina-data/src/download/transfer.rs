@@ -60,23 +60,58 @@ impl Transfer<'_> {
     }
 
     fn fetch(&self, target: &Target, path: &Path, lock: &mut LockFile) -> Result<Fetched> {
-        let url = self.client.address(&target.url)?;
         let mut partial = Partial::open(path)?;
-        let began = partial.len();
-        let mut from = began;
+        let mut kept = partial.len() > 0;
+        match self.gather(target, path, &mut partial, &mut kept, lock) {
+            Ok((sums, trust)) => {
+                partial.finish(path)?;
+                self.record(target, path, &sums, lock)?;
+                let how = if kept { How::Resumed } else { How::Fetched };
+                let (size, sha256) = (sums.bytes, sums.sha256);
+                Ok(Fetched { name: target.name.clone(), path: path.to_path_buf(), size, sha256, how, trust })
+            }
+            Err(error) => {
+                if partial.len() == 0 {
+                    partial.remove();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Attempts until all is there and is what it should be. `kept` is cleared where what was there at first is of no use.
+    fn gather(
+        &self,
+        target: &Target,
+        path: &Path,
+        partial: &mut Partial,
+        kept: &mut bool,
+        lock: &mut LockFile,
+    ) -> Result<(Sums, Trust)> {
+        let url = self.client.address(&target.url)?;
         let mut patience = Patience::new(self.config, target.name.as_str(), &url);
-        let mut spoiled = false;
-        let (sums, trust) = loop {
+        let (mut spoiled, mut lied) = (false, false);
+        // More than ever before: a server that lets everything be begun anew would else have us for ever.
+        let mut most = partial.len();
+        loop {
             let before = partial.len();
             // A part that is complete already was left by a process that ended before it could verify it.
             if target.known.size != Some(before) {
-                match self.attempt(target, &url, &mut partial, &mut from, lock) {
+                match self.attempt(target, &url, partial, kept, lock) {
                     Ok(()) => {}
                     Err(Stop::Error(error)) => return Err(error),
+                    Err(Stop::Failure(Failure::Restart(problem))) => {
+                        partial.reset()?;
+                        *kept = false;
+                        // A server that cannot continue may send all of it; one that sends something else will not mend.
+                        let hopeless = std::mem::replace(&mut lied, before == 0) && before == 0;
+                        let failure = if hopeless { Failure::Permanent } else { Failure::Restart };
+                        patience.wait(failure(problem), self.observe)?;
+                        continue;
+                    }
                     Err(Stop::Failure(failure)) => {
-                        if matches!(failure, Failure::Restart(_)) {
-                            partial.reset()?;
-                        } else if partial.len() >= before.saturating_add(WORTH) {
+                        if partial.len() >= most.saturating_add(WORTH) {
+                            most = partial.len();
                             patience.progress();
                         }
                         patience.wait(failure, self.observe)?;
@@ -86,34 +121,29 @@ impl Transfer<'_> {
             }
             let sums = partial.hashes.sums();
             match target.known.compare(path, &sums, OTHER_BYTES) {
-                Ok(trust) => break (sums, trust),
-                // The part that was there may have been damaged, or a proxy: all of it is fetched once more.
-                Err(error) if spoiled => {
-                    partial.remove();
-                    return Err(error);
-                }
+                Ok(trust) => return Ok((sums, trust)),
                 Err(error) => {
-                    spoiled = true;
                     partial.reset()?;
+                    *kept = false;
+                    // The part that was there may have been damaged, or a proxy: all of it is fetched once more.
+                    if std::mem::replace(&mut spoiled, true) {
+                        return Err(error);
+                    }
                     let (name, problem) = (target.name.as_str(), error.to_string());
                     let after = std::time::Duration::ZERO;
                     (self.observe)(&Event::Retry { name, problem: &problem, after });
                 }
             }
-        };
-        partial.finish(path)?;
-        self.record(target, path, &sums, lock)?;
-        let how = if began > 0 && from > 0 { How::Resumed } else { How::Fetched };
-        Ok(fetched(target, path, &sums, how, trust))
+        }
     }
 
-    /// One request, and what comes of it. `from` is set to 0 where the server began anew.
+    /// One request, and what comes of it. `kept` is cleared where the server begins anew.
     fn attempt(
         &self,
         target: &Target,
         url: &str,
         partial: &mut Partial,
-        from: &mut u64,
+        kept: &mut bool,
         lock: &mut LockFile,
     ) -> Result<(), Stop> {
         let known = &target.known;
@@ -127,7 +157,7 @@ impl Transfer<'_> {
         let answer = self.client.get(url, rest)?;
         let total = promised(&answer, known)?;
         if answer.from == 0 {
-            *from = 0;
+            *kept = false;
             partial.reset()?;
             if etag != answer.etag {
                 lock.pin(&target.name).etag = answer.etag.clone();
@@ -211,11 +241,6 @@ impl Transfer<'_> {
         (pin.etag, pin.verified_modified_ns) = (None, modified);
         lock.save(self.folder, self.manifest)
     }
-}
-
-fn fetched(target: &Target, path: &Path, sums: &Sums, how: How, trust: Trust) -> Fetched {
-    let (size, sha256) = (sums.bytes, sums.sha256);
-    Fetched { name: target.name.clone(), path: path.to_path_buf(), size, sha256, how, trust }
 }
 
 /// The size of the whole file, where somebody says it and nobody says otherwise.

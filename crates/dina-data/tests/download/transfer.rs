@@ -109,10 +109,12 @@ fn lies_about_the_length_are_noticed() {
         let served = bytes.clone();
         let server = Server::start(move |_| reply(&served));
         let (folder, result) = fetch(&server, &pinned(&bytes));
-        assert!(!folder.path().join("a.mat").exists());
+        assert!(files(folder.path()).iter().all(|name| name == ".a.mat.part"));
+        assert!(server.requests().len() <= 4);
         failure(result).to_string()
     };
     let short = says(|bytes| Reply::new(200, &bytes[..30_000]));
+    assert!(short.contains("check the address"), "{short}");
     assert!(short.contains("offers 30000 bytes, expected 40000"), "{short}");
     let long = says(|bytes| Reply::new(200, [bytes, bytes].concat()).chunked());
     assert!(long.contains("sends more than 40000 bytes"), "{long}");
@@ -312,6 +314,18 @@ fn every_mebibyte_renews_the_patience() {
     config.retries = 1;
     let files = download(&pinned(&bytes), &config, &|_| {}).unwrap();
     assert_eq!(std::fs::read(&files[0].path).unwrap(), bytes);
+    assert_eq!(server.requests().len(), 5);
+}
+
+#[test]
+fn a_server_that_only_ever_begins_is_left() {
+    let bytes = content(5 << 20, 33);
+    let served = bytes.clone();
+    let server = Server::start(move |request| {
+        Reply::new(200, served.clone()).cut(if request.nth % 2 == 0 { 1_200_000 } else { 0 })
+    });
+    let error = failure(fetch(&server, &pinned(&bytes)).1);
+    assert!(matches!(error, DownloadError::Network { .. }), "{error}");
     assert_eq!(server.requests().len(), 5);
 }
 
