@@ -326,7 +326,7 @@ fn a_server_that_only_ever_begins_is_left() {
     });
     let error = failure(fetch(&server, &pinned(&bytes)).1);
     assert!(matches!(error, DownloadError::Network { .. }), "{error}");
-    assert_eq!(server.requests().len(), 5);
+    assert_eq!(server.requests().len(), 4);
 }
 
 proptest! {
