@@ -42,9 +42,20 @@ pub enum Error {
         /// What the user can do.
         remedy: String,
     },
+    /// A file could not be fetched.
+    #[cfg(feature = "download")]
+    #[error(transparent)]
+    Download(#[from] Box<crate::download::DownloadError>),
     /// An error of the shared vocabulary.
     #[error(transparent)]
     Core(#[from] dina_core::Error),
+}
+
+#[cfg(feature = "download")]
+impl From<crate::download::DownloadError> for Error {
+    fn from(error: crate::download::DownloadError) -> Self {
+        Box::new(error).into()
+    }
 }
 
 impl Error {

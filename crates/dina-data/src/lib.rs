@@ -6,14 +6,19 @@
 //! - [`Split`], [`Folds`], [`View`]: images are divided, never trials, and fitting takes the training view by type.
 //! - [`Preset`], [`Preprocessing`]: steps that are fitted on the training view and applied to any.
 //! - [`WindowEstimate`], [`PixelStatistics`]: the part of the image that the population sees, standardised.
+//! - [`manifest`]: what a deposit holds, under which licence and with which checksums; with the cargo feature `download` also
+//!   `download`, which fetches it.
 //! - [`near_duplicates`], [`LeakageReport`]: what keeps the sides of a split apart.
 
 mod container;
+#[cfg(feature = "download")]
+pub mod download;
 mod duplicates;
 mod error;
 mod leakage;
 mod linear;
 mod load;
+pub mod manifest;
 pub mod mat;
 pub mod npz;
 mod numeric;
