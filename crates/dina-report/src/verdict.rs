@@ -38,7 +38,8 @@ pub struct Verdict {
 /// DINA *beats* a baseline when it is better in the primary measure, the corrected p of their
 /// paired difference is below alpha and the interval of the difference lies above nought. Better
 /// without that is *ahead*. A tie is not better. None of it counts unless DINA itself is
-/// significantly above chance.
+/// significantly above chance. A baseline that is given responses to the test images is no rival,
+/// but where it does better the headline says so.
 pub fn verdict(report: &Report) -> Verdict {
     let rows = primary_rows(report);
     let Some(dina) = rows.iter().find(|row| row.decoder == "dina") else {
@@ -61,7 +62,14 @@ pub fn verdict(report: &Report) -> Verdict {
         details.push(format!("The differences were not tested, because {reason}."));
     }
     let above = dina.p < report.methods.inference.alpha;
-    let (outcome, headline) = judge(&rivals, above);
+    let (outcome, mut headline) = judge(&rivals, above);
+    let given: Vec<String> =
+        rivals.iter().filter(|r| r.given_test_responses && !r.ahead).map(Rival::name).collect();
+    if !given.is_empty() {
+        headline.pop();
+        headline
+            .push_str(&format!("; {}, given other responses to the test images, is better.", list(&given)));
+    }
     Verdict { outcome, headline, details }
 }
 
@@ -83,6 +91,7 @@ struct Rival<'a> {
     row: &'a Identification,
     ahead: bool,
     beaten: bool,
+    given_test_responses: bool,
     comparison: Option<&'a Comparison>,
 }
 
@@ -94,7 +103,10 @@ impl<'a> Rival<'a> {
         let significant = |c: &Comparison| {
             c.difference > 0. && c.ci_low > 0. && c.p_adjusted < report.methods.inference.alpha
         };
-        Self { row, ahead, beaten: ahead && comparison.is_some_and(significant), comparison }
+        let methods = &report.methods.baselines;
+        let given_test_responses = methods.iter().any(|m| m.decoder == row.decoder && m.given_test_responses);
+        let beaten = ahead && comparison.is_some_and(significant);
+        Self { row, ahead, beaten, given_test_responses, comparison }
     }
 
     fn name(&self) -> String {
@@ -118,7 +130,8 @@ impl<'a> Rival<'a> {
                 p_equals(c.p_adjusted)
             )
         });
-        format!("{name}: {value}{tested}.")
+        let given = if self.given_test_responses { ", given other responses to the test images" } else { "" };
+        format!("{name}{given}: {value}{tested}.")
     }
 }
 
@@ -126,12 +139,13 @@ fn judge(rivals: &[Rival<'_>], above_chance: bool) -> (Outcome, String) {
     let names = |wanted: &dyn Fn(&Rival<'_>) -> bool| -> Vec<String> {
         rivals.iter().filter(|r| wanted(r)).map(Rival::name).collect()
     };
-    let not_behind = names(&|r| !r.ahead);
-    let open = names(&|r| r.ahead && !r.beaten);
+    let not_behind = names(&|r| !r.given_test_responses && !r.ahead);
+    let open = names(&|r| !r.given_test_responses && r.ahead && !r.beaten);
+    let given = names(&|r| r.given_test_responses && !r.ahead);
     if !above_chance {
         let text = "DINA is not shown to be above chance, so it beats nothing.";
         (Outcome::AtChance, text.to_owned())
-    } else if rivals.is_empty() {
+    } else if rivals.iter().all(|r| r.given_test_responses) {
         let text = "No baseline was evaluated, so whether DINA beats one is open.";
         (Outcome::Undecided, text.to_owned())
     } else if !not_behind.is_empty() {
@@ -140,11 +154,16 @@ fn judge(rivals: &[Rival<'_>], above_chance: bool) -> (Outcome, String) {
             format!("DINA does not beat every baseline: {} {verb} at least as good.", list(&not_behind));
         (Outcome::DoesNotBeatAll, text)
     } else if !open.is_empty() {
-        let text =
-            format!("DINA is ahead of every baseline, but its lead over {} is not significant.", list(&open));
+        let text = format!(
+            "DINA is ahead of every {}, but its lead over {} is not significant.",
+            if given.is_empty() { "baseline" } else { "decoder of unseen images" },
+            list(&open)
+        );
         (Outcome::AheadOfAll, text)
-    } else {
+    } else if given.is_empty() {
         (Outcome::BeatsAll, "DINA beats every baseline.".to_owned())
+    } else {
+        (Outcome::BeatsAll, "DINA beats every decoder of unseen images.".to_owned())
     }
 }
 

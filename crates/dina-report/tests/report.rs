@@ -448,6 +448,22 @@ mod the_verdict {
     }
 
     #[test]
+    fn a_baseline_that_is_given_test_responses_is_no_rival() {
+        let mut report = report();
+        let own = dina(&mut report).top1;
+        for row in report.identification.iter_mut().filter(|row| row.decoder == "nearest_neighbour") {
+            row.top1 = own + 0.05;
+        }
+        let found = verdict(&report);
+        assert_eq!(found.outcome, Outcome::BeatsAll);
+        assert_eq!(
+            found.headline,
+            "DINA beats every decoder of unseen images; nearest neighbour, given other responses to the test images, is \
+             better."
+        );
+    }
+
+    #[test]
     fn needs_a_decoder_above_chance() {
         for p in [0.05, 0.8, f64::NAN] {
             let mut report = report();

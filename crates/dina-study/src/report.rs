@@ -494,7 +494,11 @@ fn baselines(small: bool) -> Vec<page::BaselineMethod> {
                 .to_owned(),
         ),
     ]
-    .map(|(decoder, text)| page::BaselineMethod { decoder: name(decoder).into(), description: text })
+    .map(|(decoder, description)| page::BaselineMethod {
+        decoder: name(decoder).into(),
+        description,
+        given_test_responses: decoder == Decoder::NearestNeighbour,
+    })
     .to_vec()
 }
 

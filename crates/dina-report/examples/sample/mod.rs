@@ -478,16 +478,19 @@ fn methods(e: Extents) -> Methods {
         baselines: vec![
             BaselineMethod {
                 decoder: "ridge_encoding".into(),
+                given_test_responses: false,
                 description: "each candidate's response is predicted from a Gabor pyramid; penalty \
                               and weights by validation"
                     .into(),
             },
             BaselineMethod {
                 decoder: "ridge_decoding".into(),
+                given_test_responses: false,
                 description: "image features are predicted from the response; penalty by validation".into(),
             },
             BaselineMethod {
                 decoder: "nearest_neighbour".into(),
+                given_test_responses: true,
                 description: "correlation with the other repeats of the candidates, which this \
                               baseline alone has measured"
                     .into(),

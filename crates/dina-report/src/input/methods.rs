@@ -77,6 +77,9 @@ pub struct BaselineMethod {
     pub decoder: String,
     /// What it does and how it was tuned, a sentence.
     pub description: String,
+    /// Whether it is given other responses to the test images, and so decodes no unseen ones. The verdict then names it
+    /// apart from the others.
+    pub given_test_responses: bool,
 }
 
 /// How uncertainty was judged.
