@@ -23,6 +23,7 @@ mod resample;
 pub mod simulate;
 mod source;
 mod split;
+pub mod stimulus;
 mod summary;
 mod view;
 mod window;
