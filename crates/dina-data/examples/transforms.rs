@@ -57,7 +57,10 @@ fn chains() -> Vec<(&'static str, Pipeline)> {
         ("equalise-amplitude", one(EqualiseAmplitude::default().into())),
         ("whiten-measured", shown(Whitening::default().into())),
         ("whiten-slope", shown(Whitening::Slope { exponent: 1.0, cutoff: 0.3 }.into())),
-        ("texture", one(Texture::default().into())),
+        (
+            "texture",
+            Pipeline(vec![Filter::new(Pass::Low { cutoff: 0.25 }).into(), Texture::default().into()]),
+        ),
         ("silhouette", one(Silhouette::default().into())),
         ("contour", one(Contour::default().into())),
         (

@@ -44,7 +44,10 @@ pub use recording::{Categories, Images, Recording};
 pub use split::{Folds, Share, Split, SplitConfig};
 pub use summary::Summary;
 pub use view::{RepeatHalves, Role, Test, Train, Validation, View, Views, repeat_halves};
-pub use window::{PixelStatistics, Window, WindowConfig, WindowEstimate, WindowSource};
+pub use window::{
+    FieldConfig, PixelStatistics, ReceptiveField, ReceptiveFields, Window, WindowConfig, WindowEstimate,
+    WindowSource,
+};
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

@@ -51,20 +51,40 @@ fn gradient(image: &Array2<f32>) -> (Array2<f32>, Array2<f32>) {
 /// The distance of a pixel is the sum of grey-level differences along the path from the border of the
 /// image that has the least (a geodesic distance with the border as ground; Wei et al. 2012), each lessened by
 /// the median difference, so that texture and shading do not add up. The figure is what is
-/// farther than the threshold that separates two classes of distances best (Otsu 1979). Spots of
-/// fewer than `smallest` pixels, and holes, are given to what is around them. `image` is blurred
-/// already.
-pub(super) fn figure(image: &Array2<f32>, smallest: usize) -> Array2<bool> {
+/// farther than the threshold that separates two classes of distances best (Otsu 1979). Threads
+/// narrower than half of `diameter` (in pixels) are cut off by an opening with a disc; spots and holes smaller than a disc of
+/// `diameter` are given to what is around them. `image` is blurred already.
+pub(super) fn figure(image: &Array2<f32>, diameter: f32) -> Array2<bool> {
     let distance = distances(image);
     let far = distance.iter().fold(0.0, |most: f32, &d| most.max(d));
     if far <= 0.0 {
         return Array2::from_elem(image.dim(), false);
     }
     let threshold = otsu(&distance, far);
-    let mut figure = distance.mapv(|d| d > threshold);
+    let figure = distance.mapv(|d| d > threshold);
+    let smallest = (std::f32::consts::PI * (diameter / 2.0).powi(2)).round().max(1.0) as usize;
+    let eroded = grown(&figure.mapv(|f| !f), diameter / 4.0).mapv(|f| !f);
+    let mut figure = grown(&eroded, diameter / 4.0);
     remove_small(&mut figure, smallest, true);
     remove_small(&mut figure, smallest, false);
     figure
+}
+
+/// Every pixel within this distance, in pixels, of one that is set.
+pub(super) fn grown(mask: &Array2<bool>, radius: f32) -> Array2<bool> {
+    let (height, width) = mask.dim();
+    let reach = radius as usize;
+    let mut out = mask.clone();
+    for ((y, x), _) in mask.indexed_iter().filter(|(_, set)| **set) {
+        for v in y.saturating_sub(reach)..(y + reach + 1).min(height) {
+            for u in x.saturating_sub(reach)..(x + reach + 1).min(width) {
+                if (v as f32 - y as f32).hypot(u as f32 - x as f32) <= radius {
+                    out[[v, u]] = true;
+                }
+            }
+        }
+    }
+    out
 }
 
 fn distances(image: &Array2<f32>) -> Array2<f32> {
@@ -216,14 +236,14 @@ mod tests {
 
     #[test]
     fn a_disc_before_a_slope_is_the_figure_and_its_hole_is_filled() {
-        let found = figure(&blurred(disc().view(), 1.0), 30);
+        let found = figure(&blurred(disc().view(), 1.0), 6.0);
         for ((y, x), &inside) in found.indexed_iter() {
             let r = (y as f32 - 20.0).hypot(x as f32 - 35.0);
             if (r - 12.0).abs() > 1.5 {
                 assert_eq!(inside, r < 12.0, "({y}, {x})");
             }
         }
-        assert!(figure(&Array2::from_elem((9, 9), 3.0), 4).iter().all(|f| !f));
+        assert!(figure(&Array2::from_elem((9, 9), 3.0), 2.0).iter().all(|f| !f));
     }
 
     #[test]

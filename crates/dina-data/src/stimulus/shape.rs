@@ -3,7 +3,7 @@ use ndarray::parallel::prelude::*;
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::segment::{blurred, edges, figure};
+use super::segment::{blurred, edges, figure, grown};
 use super::stack::{finite, positive, refused};
 use super::{Stack, StackTransform};
 use crate::Result;
@@ -25,16 +25,16 @@ pub struct Silhouette {
     pub ground: f32,
     /// Standard deviation of the blur, in degrees. Without use where there are labels.
     pub smoothing: f32,
-    /// Diameter of the smallest spot and hole that is kept, in degrees. Without use where there are
-    /// labels.
+    /// Diameter of the smallest spot and hole that is kept, and twice the width of the thinnest part,
+    /// in degrees. Without use where there are labels.
     pub smallest: f32,
 }
 
 impl Default for Silhouette {
-    /// Dark (40) on light (200), a blur of 1.5 degrees, nothing below 6 degrees: for images of tens of
+    /// Dark (40) on light (200), a blur of 1.5 degrees, nothing below 8 degrees: for images of tens of
     /// degrees, as mice are shown.
     fn default() -> Self {
-        Self { figure: 40.0, ground: 200.0, smoothing: 1.5, smallest: 6.0 }
+        Self { figure: 40.0, ground: 200.0, smoothing: 1.5, smallest: 8.0 }
     }
 }
 
@@ -48,12 +48,11 @@ impl StackTransform for Silhouette {
         finite("grey of the ground", self.ground)?;
         positive("smallest figure in degrees", self.smallest)?;
         let sigma = sigma(stack, self.smoothing)?;
-        let radius = 0.5 * self.smallest / stack.degrees_per_pixel();
-        let smallest = (std::f32::consts::PI * radius * radius).round().max(1.0) as usize;
+        let diameter = self.smallest / stack.degrees_per_pixel();
         let labels = match stack.labels() {
             Some(labels) => labels.mapv(|l| u16::from(l != 0)),
             None => {
-                let find = |image: ArrayView2<'_, f32>| figure(&blurred(image, sigma), smallest);
+                let find = |image: ArrayView2<'_, f32>| figure(&blurred(image, sigma), diameter);
                 each(stack, find).mapv(u16::from)
             }
         };
@@ -121,17 +120,8 @@ impl StackTransform for Contour {
         let mut pixels = Array3::from_elem(lines.dim(), self.ground);
         pixels.axis_iter_mut(Axis(0)).into_par_iter().zip(lines.axis_iter(Axis(0))).for_each(
             |(mut out, lines)| {
-                let (height, width) = lines.dim();
-                for ((y, x), _) in lines.indexed_iter().filter(|(_, line)| **line) {
-                    let r = reach as usize;
-                    for v in y.saturating_sub(r)..(y + r + 1).min(height) {
-                        for u in x.saturating_sub(r)..(x + r + 1).min(width) {
-                            if (v as f32 - y as f32).hypot(u as f32 - x as f32) <= reach {
-                                out[[v, u]] = self.line;
-                            }
-                        }
-                    }
-                }
+                let thick = grown(&lines.to_owned(), reach);
+                out.zip_mut_with(&thick, |to, &line| *to = if line { self.line } else { *to });
             },
         );
         let from = if stack.labels().is_some() { "labels" } else { "gradients" };

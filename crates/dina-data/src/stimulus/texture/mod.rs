@@ -33,11 +33,12 @@ pub struct TextureConfig {
 }
 
 impl Default for TextureConfig {
-    /// Four scales, four orientations, a neighbourhood of 7 and 50 rounds, as the authors have. On 128 x 128 pixels
-    /// that leaves every group of statistics within 5 %, on 64 x 64 (where the coarsest scale has 4 x 4
-    /// pixels) within 18 %, with three scales within 7 %.
+    /// Three scales, four orientations, a neighbourhood of 7 and 50 rounds. Portilla & Simoncelli have four scales,
+    /// for images of 256 x 256 pixels; take as many as leave 8 pixels in the low-pass residual. On 64 x 64
+    /// pixels three scales leave every group of statistics within 7 %, four within 18 %; four on
+    /// 128 x 128 within 5 %.
     fn default() -> Self {
-        Self { scales: 4, orientations: 4, neighbourhood: 7, iterations: 50 }
+        Self { scales: 3, orientations: 4, neighbourhood: 7, iterations: 50 }
     }
 }
 
@@ -63,7 +64,9 @@ impl TextureConfig {
 /// Replaces every image by a texture with its statistics: what is there, and no longer where.
 ///
 /// The image counts as one texture. Photographs are none: take a part ([`Crop`](super::Crop))
-/// small enough to be one. Image `i` of a stack starts from the seed and `i`. A note of the stack
+/// small enough to be one. Of what is finer than half the highest frequency of the pixels only the variance is
+/// matched: images that are sharp to the pixel come out speckled, and a low-pass before
+/// ([`Filter`](super::Filter) at half of [`Stack::nyquist`]) prevents it. Image `i` of a stack starts from the seed and `i`. A note of the stack
 /// has the largest remaining error; [`Texture::synthesise`] gives all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
