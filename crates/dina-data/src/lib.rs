@@ -8,6 +8,7 @@
 //! - [`WindowEstimate`], [`PixelStatistics`]: the part of the image that the population sees, standardised.
 //! - [`near_duplicates`], [`LeakageReport`]: what keeps the sides of a split apart.
 
+mod cohort;
 mod container;
 mod duplicates;
 mod error;
@@ -28,8 +29,9 @@ mod summary;
 mod view;
 mod window;
 
+pub use cohort::{Cohort, MouseFold, MouseFolds, MouseViews};
 pub use container::{Contents, Format, VariableInfo, contents};
-pub use duplicates::{DUPLICATE_CORRELATION, near_duplicates};
+pub use duplicates::{DUPLICATE_CORRELATION, DuplicatePair, duplicate_pairs, near_duplicates};
 pub use error::{Error, Result};
 pub use leakage::{LeakageReport, SideCount};
 pub use load::{
@@ -38,7 +40,8 @@ pub use load::{
 };
 pub use numeric::{DType, Numeric};
 pub use preprocess::{
-    Candidate, Curve, FittedPreprocessing, Matching, Preprocessing, Preset, Reference, Step,
+    Candidate, Curve, FittedPreprocessing, Keep, Matching, NeuronSelection, Preprocessing, Preset, Reference,
+    Step, VarianceComponents, Weight,
 };
 pub use recording::{Categories, Images, Recording};
 pub use split::{Folds, Share, Split, SplitConfig};
