@@ -3,10 +3,13 @@
 //! - Files: [`load_recording`], [`load_images`], [`load_categories`] and their writers; [`contents`] lists what any supported file
 //!   holds; [`mat`] and [`npz`] are the formats themselves.
 //! - [`simulate`]: images, a population of V1 neurons and its responses, with the truth behind them.
-//! - [`Split`], [`Folds`], [`View`]: images are divided, never trials, and fitting takes the training view by type.
+//! - [`stimulus`]: images made out of images, in degrees and cycles per degree, and their energy per band.
+//! - [`Split`], [`Folds`], [`View`]: images are divided, never trials, and fitting takes the training view by type;
+//!   [`Cohort`] and [`MouseFolds`] hold out a whole mouse as well.
 //! - [`Preset`], [`Preprocessing`]: steps that are fitted on the training view and applied to any.
-//! - [`WindowEstimate`], [`PixelStatistics`]: the part of the image that the population sees, standardised.
-//! - [`near_duplicates`], [`LeakageReport`]: what keeps the sides of a split apart.
+//! - [`WindowEstimate`], [`ReceptiveFields`], [`PixelStatistics`]: the part of the image that the population and each neuron
+//!   sees, standardised.
+//! - [`near_duplicates`], [`duplicate_pairs`], [`LeakageReport`]: what keeps the sides of a split apart.
 
 mod cohort;
 mod container;

@@ -96,6 +96,8 @@ impl WindowEstimate {
     /// the cells whose energy is above that of any cell after shuffling, and of those around them
     /// whose energy is a part of the largest and above the noise.
     ///
+    /// [`ReceptiveFields`](super::ReceptiveFields) goes on from here to single neurons.
+    ///
     /// Where the data do not support this (too few images, no prediction, no cell that stands
     /// out), the window is the whole image and [`WindowEstimate::source`] says why.
     ///
