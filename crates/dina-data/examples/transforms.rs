@@ -1,7 +1,8 @@
 //! A contact sheet of simulated images under every transform of `dina_data::stimulus`.
 //!
 //! `cargo run --release -p dina-data --example transforms -- FOLDER` writes one PNG a transform, four
-//! images beside each other, and `sheet.png` with all of them below each other. The order and what was noted are printed.
+//! images beside each other, and `sheet.png` with all of them below each other. The order and what
+//! was noted are printed.
 
 use std::path::PathBuf;
 

@@ -134,9 +134,9 @@ pub struct MouseFolds(Vec<MouseFold>);
 
 impl MouseFolds {
     /// Holds out every mouse with every split of the images: one split as [`Split::draw`] for
-    /// `image_folds` 1, otherwise as many as [`Folds::draw`]. Images are usable that every recording shows often
-    /// enough; near duplicates (`groups`) stay together. The splits of the images are the same for all
-    /// mice.
+    /// `image_folds` 1, otherwise as many as [`Folds::draw`]. Images are usable that every recording
+    /// shows often enough; near duplicates (`groups`) stay together. The splits of the images are the
+    /// same for all mice.
     ///
     /// # Errors
     /// As those, and when there are fewer than two mice.

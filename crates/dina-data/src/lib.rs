@@ -4,11 +4,11 @@
 //!   holds; [`mat`] and [`npz`] are the formats themselves.
 //! - [`simulate`]: images, a population of V1 neurons and its responses, with the truth behind them.
 //! - [`stimulus`]: images made out of images, in degrees and cycles per degree, and their energy per band.
-//! - [`Split`], [`Folds`], [`View`]: images are divided, never trials, and fitting takes the training view by type;
-//!   [`Cohort`] and [`MouseFolds`] hold out a whole mouse as well.
+//! - [`Split`], [`Folds`], [`View`]: images are divided, never trials, and fitting takes the training
+//!   view by type; [`Cohort`] and [`MouseFolds`] hold out a whole mouse as well.
 //! - [`Preset`], [`Preprocessing`]: steps that are fitted on the training view and applied to any.
-//! - [`WindowEstimate`], [`ReceptiveFields`], [`PixelStatistics`]: the part of the image that the population and each neuron
-//!   sees, standardised.
+//! - [`WindowEstimate`], [`ReceptiveFields`], [`PixelStatistics`]: the part of the image that the
+//!   population and each neuron sees, standardised.
 //! - [`near_duplicates`], [`duplicate_pairs`], [`LeakageReport`]: what keeps the sides of a split apart.
 
 mod cohort;

@@ -146,8 +146,9 @@ fn refused(what: &str, expected: &str, found: &str) -> Error {
 
 /// Neurons chosen by their responses to the images of one side of a split.
 ///
-/// The choice uses that side up: a figure on it is no longer held out. Making one takes the view by value, and
-/// [`LeakageReport::with_selection`](crate::LeakageReport::with_selection) says so in the report.
+/// The choice uses that side up: a figure on it is no longer held out. Making one takes the view by
+/// value, and [`LeakageReport::with_selection`](crate::LeakageReport::with_selection) says so in the
+/// report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeuronSelection {
     /// What they were chosen by.
@@ -165,9 +166,9 @@ impl NeuronSelection {
         Self { by: by.to_owned(), neurons, side: side.to_owned(), split }
     }
 
-    /// The most reliable neurons on this side, by [`VarianceComponents::reliability`] of the responses
-    /// as recorded. Inside a chain of steps, [`Step::SelectReliable`](super::Step::SelectReliable) does the same on
-    /// the training view.
+    /// The most reliable neurons on this side, by [`VarianceComponents::reliability`] of the
+    /// responses as recorded. Inside a chain of steps,
+    /// [`Step::SelectReliable`](super::Step::SelectReliable) does the same on the training view.
     ///
     /// # Errors
     /// As [`View::variance_components`]; when the number is out of range or no neuron is left.

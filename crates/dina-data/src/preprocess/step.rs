@@ -47,12 +47,12 @@ pub enum Step {
         /// Share of the training trials below the lower bound, and above the upper; above 0, below 1/2.
         tail: f32,
     },
-    /// Keeps the neurons whose responses to training images are the most reliable. This uses the training side
-    /// up for questions about reliability, and no other:
+    /// Keeps the neurons whose responses to training images are the most reliable. This uses the
+    /// training side up for questions about reliability, and no other:
     /// [`selections`](super::FittedPreprocessing::selections) tell.
     SelectReliable(Keep),
-    /// Weighs neurons by their noise, around the mean over training trials. Neurons without measurable signal are
-    /// dropped, which notes tell.
+    /// Weighs neurons by their noise, around the mean over training trials. Neurons without
+    /// measurable signal are dropped, which notes tell.
     Weigh(Weight),
 }
 

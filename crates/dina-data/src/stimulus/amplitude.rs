@@ -107,8 +107,8 @@ pub enum Whitening {
         isotropic: bool,
     },
     /// `F'(k) = F(k) f^exponent exp(-(f / cutoff)^4)`, the compensation of an amplitude spectrum of
-    /// `1 / f^exponent` with a low-pass against noise (Olshausen & Field 1997, exponent 1). The stack is scaled
-    /// to variance 1.
+    /// `1 / f^exponent` with a low-pass against noise (Olshausen & Field 1997, exponent 1). The stack
+    /// is scaled to variance 1.
     Slope {
         /// Exponent of the amplitude spectrum compensated for.
         exponent: f32,

@@ -35,7 +35,8 @@ pub struct Normalise {
 }
 
 impl Default for Normalise {
-    /// Grey 128 with a standard deviation of 40 in every image: 3.2 standard deviations fit the range of 8 bits.
+    /// Grey 128 with a standard deviation of 40 in every image: 3.2 standard deviations fit the range
+    /// of 8 bits.
     fn default() -> Self {
         Self { mean: 128.0, rms: Some(40.0), scope: Scope::Image }
     }

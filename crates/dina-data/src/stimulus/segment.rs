@@ -49,11 +49,12 @@ fn gradient(image: &Array2<f32>) -> (Array2<f32>, Array2<f32>) {
 /// The figure of an image: what lies behind edges, seen from the border.
 ///
 /// The distance of a pixel is the sum of grey-level differences along the path from the border of the
-/// image that has the least (a geodesic distance with the border as ground; Wei et al. 2012), each lessened by
-/// the median difference, so that texture and shading do not add up. The figure is what is
-/// farther than the threshold that separates two classes of distances best (Otsu 1979). Threads
-/// narrower than half of `diameter` (in pixels) are cut off by an opening with a disc; spots and holes smaller than a disc of
-/// `diameter` are given to what is around them. `image` is blurred already.
+/// image that has the least (a geodesic distance with the border as ground; Wei et al. 2012), each
+/// lessened by the median difference, so that texture and shading do not add up. The figure is what
+/// is farther than the threshold that separates two classes of distances best (Otsu 1979). Threads
+/// narrower than half of `diameter` (in pixels) are cut off by an opening with a disc; spots and
+/// holes smaller than a disc of `diameter` are given to what is around them. `image` is blurred
+/// already.
 pub(super) fn figure(image: &Array2<f32>, diameter: f32) -> Array2<bool> {
     let distance = distances(image);
     let far = distance.iter().fold(0.0, |most: f32, &d| most.max(d));

@@ -11,11 +11,11 @@ use crate::Result;
 /// Paints figures in one grey and the ground in another: shape without surface.
 ///
 /// Figures are the pixels whose label is not 0, where the stack has labels. Where it has none, they
-/// are found in the image: after a Gaussian blur, the geodesic distance of each pixel from the border of the image
-/// (grey-level differences summed along the path that has the least; Wei et al. 2012) is parted in near and
-/// far (Otsu 1979), and far is figure. So a figure has to stand out along its whole outline and not touch
-/// the border; an image without such a one becomes ground, which a note counts. The labels of the
-/// result are 1 on figures.
+/// are found in the image: after a Gaussian blur, the geodesic distance of each pixel from the border
+/// of the image (grey-level differences summed along the path that has the least; Wei et al. 2012) is
+/// parted in near and far (Otsu 1979), and far is figure. So a figure has to stand out along its
+/// whole outline and not touch the border; an image without such a one becomes ground, which a note
+/// counts. The labels of the result are 1 on figures.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Silhouette {
@@ -67,8 +67,8 @@ impl StackTransform for Silhouette {
 
 /// Draws outlines and nothing else.
 ///
-/// Where the stack has labels: the pixels of an object beside a pixel of another label. Where it has none: edges of
-/// the image after a Gaussian blur, by the maxima of its gradient (Canny 1986).
+/// Where the stack has labels: the pixels of an object beside a pixel of another label. Where it has
+/// none: edges of the image after a Gaussian blur, by the maxima of its gradient (Canny 1986).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Contour {

@@ -51,9 +51,10 @@ pub struct ReceptiveField {
 
 /// The receptive fields of a population, and the window around them.
 ///
-/// On the simulated population `v1` (fields of 16 degrees full width at half maximum, two repeats), 249 of 273 neurons
-/// that depend on the image got a centre from 2,800 images, with a median error of 3.8 degrees (2.7 from the
-/// mean of the subunits that make up the field); from 1,500 images 204, with 4.1 degrees.
+/// On the simulated population `v1` (fields of 16 degrees full width at half maximum, two repeats),
+/// 249 of 273 neurons that depend on the image got a centre from 2,800 images, with a median error of
+/// 3.8 degrees (2.7 from the mean of the subunits that make up the field); from 1,500 images 204,
+/// with 4.1 degrees.
 ///
 /// ```
 /// use dina_data::simulate::{SimulationConfig, simulate};
@@ -102,14 +103,15 @@ impl ReceptiveFields {
     /// `responses` holds one row per presentation of the recording, preprocessed. Only the training
     /// images and trials are used.
     ///
-    /// [`WindowEstimate`] gives the window. Within it, ridge regression of reduced rank predicts the mean
-    /// responses, z-scored, from the mean grey and the standard deviation of grey of each cell. Penalty and rank are
-    /// those that predict other training images best; for each fold they are chosen on the other folds, and each
-    /// neuron is tested against shuffled images. The map of a neuron is `b1 b2`, summed over both kinds of features, with
-    /// `b1` and `b2` its weights from two disjoint halves of the images, so that noise adds nothing on
-    /// average (the mean over four halvings). The centre is where the smoothed map is highest, refined by its
-    /// centre of mass there; it is given where the adjusted p is within the false-discovery rate and the map is higher
-    /// there than it is negative anywhere.
+    /// [`WindowEstimate`] gives the window. Within it, ridge regression of reduced rank predicts the
+    /// mean responses, z-scored, from the mean grey and the standard deviation of grey of each cell.
+    /// Penalty and rank are those that predict other training images best; for each fold they are
+    /// chosen on the other folds, and each neuron is tested against shuffled images. The map of a
+    /// neuron is `b1 b2`, summed over both kinds of features, with `b1` and `b2` its weights from two
+    /// disjoint halves of the images, so that noise adds nothing on average (the mean over four
+    /// halvings). The centre is where the smoothed map is highest, refined by its centre of mass
+    /// there; it is given where the adjusted p is within the false-discovery rate and the map is
+    /// higher there than it is negative anywhere.
     ///
     /// # Errors
     /// When `images` or `responses` do not belong to the recording or the configuration is out of
@@ -324,8 +326,9 @@ fn maps(x: &Array2<f32>, y: &Array2<f32>, (penalty, rank): Choice, seed: &Seed) 
 }
 
 /// Where a map is highest, in cells from its upper left corner (the middle of the first cell is at
-/// 1/2), and how far it stands out from its most negative place. The map is smoothed by the Gaussian, of norm 1,
-/// that makes the peak highest: the matched filter for a field of that size in white noise.
+/// 1/2), and how far it stands out from its most negative place. The map is smoothed by the Gaussian,
+/// of norm 1, that makes the peak highest: the matched filter for a field of that size in white
+/// noise.
 fn peak(map: &[f64], grid: (usize, usize)) -> ([f64; 2], f64) {
     let highest =
         |smooth: &[f64]| (0..map.len()).fold(0, |best, i| if smooth[i] > smooth[best] { i } else { best });

@@ -287,6 +287,13 @@ fn a_window_outside_the_image_is_refused() {
     }
     assert!(images.crop_resize(&whole, 0.0).is_err());
     assert!(images.crop_resize(&whole, f32::NAN).is_err());
+    let uniform = Images { pixels: Array3::from_elem((60, 30, 40), 9), degrees_per_pixel: 1.0 };
+    let answers = recording(&self::images(60, 30, 40, 6), (15.0, 20.0), 2.0, 3, 0.5);
+    let split = split(&answers);
+    let views = split.views(&answers).unwrap();
+    let fields =
+        ReceptiveFields::fit(&views.train, &uniform, answers.responses(), &FieldConfig::default()).unwrap();
+    assert!(fields.reason.is_some() && fields.fields.iter().all(|f| f.correlation == 0.0 && f.p == 1.0));
     // Larger pixels than the image: one is left.
     assert_eq!(images.crop_resize(&whole, 1000.0).unwrap().dim(), (2, 1, 1));
 }

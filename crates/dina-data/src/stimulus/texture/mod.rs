@@ -33,10 +33,10 @@ pub struct TextureConfig {
 }
 
 impl Default for TextureConfig {
-    /// Three scales, four orientations, a neighbourhood of 7 and 50 rounds. Portilla & Simoncelli have four scales,
-    /// for images of 256 x 256 pixels; take as many as leave 8 pixels in the low-pass residual. On 64 x 64
-    /// pixels three scales leave every group of statistics within 7 %, four within 18 %; four on
-    /// 128 x 128 within 5 %.
+    /// Three scales, four orientations, a neighbourhood of 7 and 50 rounds. Portilla & Simoncelli
+    /// have four scales, for images of 256 x 256 pixels; take as many as leave 8 pixels in the
+    /// low-pass residual. On 64 x 64 pixels three scales leave every group of statistics within 5 %,
+    /// four within 12 %; four on 128 x 128 within 5 %.
     fn default() -> Self {
         Self { scales: 3, orientations: 4, neighbourhood: 7, iterations: 50 }
     }
@@ -54,7 +54,7 @@ impl TextureConfig {
         within("texture orientations", self.orientations, 2, 12)?;
         within("texture neighbourhood", self.neighbourhood, 3, 15)?;
         within("texture iterations", self.iterations, 1, 10_000)?;
-        if self.neighbourhood % 2 == 0 {
+        if self.neighbourhood.is_multiple_of(2) {
             return Err(refused("texture neighbourhood", "odd", self.neighbourhood));
         }
         Ok(())
@@ -63,11 +63,12 @@ impl TextureConfig {
 
 /// Replaces every image by a texture with its statistics: what is there, and no longer where.
 ///
-/// The image counts as one texture. Photographs are none: take a part ([`Crop`](super::Crop))
-/// small enough to be one. Of what is finer than half the highest frequency of the pixels only the variance is
-/// matched: images that are sharp to the pixel come out speckled, and a low-pass before
-/// ([`Filter`](super::Filter) at half of [`Stack::nyquist`]) prevents it. Image `i` of a stack starts from the seed and `i`. A note of the stack
-/// has the largest remaining error; [`Texture::synthesise`] gives all.
+/// The image counts as one texture. Photographs are none: take a part ([`Crop`](super::Crop)) small
+/// enough to be one. Of what is finer than half the highest frequency of the pixels only the variance
+/// is matched: images that are sharp to the pixel come out speckled, and a low-pass before
+/// ([`Filter`](super::Filter) at half of [`Stack::nyquist`]) prevents it. Image `i` of a stack starts
+/// from the seed and `i`. A note of the stack has the largest remaining error;
+/// [`Texture::synthesise`] gives all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Texture {
@@ -110,7 +111,8 @@ impl StackTransform for Texture {
         let (made, reports) = self.synthesise(stack, seed)?;
         let worst = reports.iter().map(TextureReport::worst).fold(0.0, f64::max);
         Ok(made.noted(format!(
-            "texture synthesis: after {} rounds the largest relative error of a group of statistics is {worst:.3}",
+            "texture synthesis: after {} rounds the largest relative error of a group of statistics \
+             is {worst:.3}",
             self.config.iterations
         )))
     }

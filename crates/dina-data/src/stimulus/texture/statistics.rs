@@ -43,7 +43,8 @@ pub struct GroupError {
     /// Number of statistics in it.
     pub count: usize,
     /// Euclidean distance of the statistics over the length of those aimed at, each in the units
-    /// of the variances aimed at: 0 is equal, 1 as far as if all were 0.
+    /// of the energies aimed at: 0 is equal, 1 as far as if all were 0. Where those aimed at are
+    /// hardly there (a root mean square below a hundredth of the unit), over that hundredth.
     pub error: f64,
 }
 
@@ -86,16 +87,16 @@ pub(super) struct Octave {
     /// With the next coarser octave, where there is one: magnitudes x magnitudes, then real parts x
     /// (real, then imaginary parts of the phase-doubled bands).
     pub parents: Option<(Array2<f64>, Array2<f64>)>,
-    /// Variances of the parents' magnitudes and of their phase-doubled parts.
-    pub parent_variances: (Vec<f64>, Vec<f64>),
+    /// Variances of the phase-doubled parts of the next coarser octave.
+    pub phase_energies: Vec<f64>,
 }
 
 /// The statistics of a texture after Portilla & Simoncelli (2000): what two pictures have to share to
 /// look like the same texture at a glance.
 ///
 /// Taken on a complex steerable pyramid of [`TextureConfig::scales`] octaves and
-/// [`TextureConfig::orientations`]; octave `s` (from 0) is centred on `2^-s / (4 d)` cycles per degree with `d` the
-/// degrees of a pixel. The image counts as periodic.
+/// [`TextureConfig::orientations`]; octave `s` (from 0) is centred on `2^-s / (4 d)` cycles per
+/// degree with `d` the degrees of a pixel. The image counts as periodic.
 ///
 /// ```
 /// use dina_core::Seed;
@@ -199,12 +200,14 @@ impl TextureStatistics {
             .map(|((group, wanted), (_, found))| {
                 let distance: f64 = wanted.iter().zip(&found).map(|(a, b)| (a - b).powi(2)).sum();
                 let length: f64 = wanted.iter().map(|a| a * a).sum();
-                GroupError { group, count: wanted.len(), error: (distance / length.max(1e-12)).sqrt() }
+                let least = (wanted.len() as f64 * HUNDREDTH * HUNDREDTH).max(f64::MIN_POSITIVE);
+                GroupError { group, count: wanted.len(), error: (distance / length.max(least)).sqrt() }
             })
             .collect())
     }
 
-    /// Every statistic in units of the variances of `unit`.
+    /// Every statistic in units of the energies of `unit`: variances, and for magnitudes, which have a
+    /// mean, mean squares.
     fn groups(&self, unit: &Self) -> Vec<(StatisticsGroup, Vec<f64>)> {
         use StatisticsGroup as G;
         let sd = unit.pixels.variance.sqrt();
@@ -223,7 +226,7 @@ impl TextureStatistics {
             ),
             (G::ScaleMarginals, Vec::new()),
             (G::Autocorrelation, Vec::new()),
-            (G::HighPass, vec![self.high / unit.high.max(1e-9 * unit.pixels.variance)]),
+            (G::HighPass, vec![self.high / unit.high.max(UNSEEN * unit.pixels.variance)]),
             (G::MagnitudeMeans, Vec::new()),
             (G::MagnitudeAutocorrelation, Vec::new()),
             (G::MagnitudeAcrossOrientations, Vec::new()),
@@ -238,19 +241,22 @@ impl TextureStatistics {
         };
         for (scale, unit_scale) in self.scales.iter().zip(&unit.scales) {
             let variance = unit_scale.marginal.variance.max(f64::MIN_POSITIVE);
-            if unit_scale.marginal.variance > NOTHING * unit.pixels.variance {
+            if unit_scale.marginal.variance > UNSEEN * unit.pixels.variance {
                 add(G::ScaleMarginals, &mut [scale.marginal.skewness, scale.marginal.kurtosis].into_iter());
                 add(G::Autocorrelation, &mut scale.autocovariance.iter().map(|a| a / variance));
             }
         }
-        for (octave, unit) in self.octaves.iter().zip(&unit.octaves) {
-            let floor = NOTHING * sd * sd;
+        for (s, (octave, unit_octave)) in self.octaves.iter().zip(&unit.octaves).enumerate() {
+            let floor = UNSEEN * sd * sd;
             let root = |v: f64| v.max(floor).sqrt();
-            let magnitude: Vec<f64> = unit.magnitudes.diag().iter().map(|&v| root(v)).collect();
-            let coefficient: Vec<f64> = unit.coefficients.diag().iter().map(|&v| root(v)).collect();
+            let energies = |octave: &Octave| -> Vec<f64> {
+                octave.magnitudes.diag().iter().zip(&octave.means).map(|(v, m)| root(v + m * m)).collect()
+            };
+            let magnitude = energies(unit_octave);
+            let coefficient: Vec<f64> = unit_octave.coefficients.diag().iter().map(|&v| root(v)).collect();
             add(
                 G::MagnitudeMeans,
-                &mut octave.means.iter().zip(&unit.means).map(|(m, u)| m / u.max(floor.sqrt())),
+                &mut octave.means.iter().zip(&unit_octave.means).map(|(m, u)| m / u.max(floor.sqrt())),
             );
             for (values, m) in octave.autocovariance.iter().zip(&magnitude) {
                 add(G::MagnitudeAutocorrelation, &mut values.iter().map(|v| v / (m * m)));
@@ -267,15 +273,22 @@ impl TextureStatistics {
                 &mut square(&octave.coefficients, &coefficient, &coefficient).into_iter(),
             );
             if let Some((across, phase)) = &octave.parents {
-                let (m, p) = &unit.parent_variances;
-                let [m, p] = [m, p].map(|v| v.iter().map(|&v| root(v)).collect::<Vec<_>>());
-                add(G::MagnitudeAcrossScales, &mut square(across, &magnitude, &m).into_iter());
-                add(G::PhaseAcrossScales, &mut square(phase, &coefficient, &p).into_iter());
+                let parent = unit.octaves.get(s + 1).map(energies).unwrap_or_default();
+                let phases: Vec<f64> = unit_octave.phase_energies.iter().map(|&v| root(v)).collect();
+                add(G::MagnitudeAcrossScales, &mut square(across, &magnitude, &parent).into_iter());
+                add(G::PhaseAcrossScales, &mut square(phase, &coefficient, &phases).into_iter());
             }
         }
         groups
     }
 }
+
+/// Least root mean square of statistics, in their units, that an error is a share of.
+const HUNDREDTH: f64 = 0.01;
+
+/// Variances below this share of that of the pixels (a hundredth of the contrast) are no unit to
+/// measure in: what differs in an empty band is not seen.
+const UNSEEN: f64 = 1e-4;
 
 /// Below this share of the variance of the pixels, a band holds nothing but rounding and is left
 /// alone.
@@ -304,10 +317,7 @@ impl Octave {
                 .iter()
                 .map(|m| autocovariance(&level.fft, m, &lags, level.size))
                 .collect(),
-            parent_variances: parents
-                .as_ref()
-                .map(|p| (variances(&p.magnitudes), variances(&p.phases)))
-                .unwrap_or_default(),
+            phase_energies: parents.as_ref().map(|p| variances(&p.phases)).unwrap_or_default(),
             parents: parents
                 .map(|p| (covariance(&magnitudes, &p.magnitudes), covariance(&coefficients, &p.phases))),
             magnitudes: covariance(&magnitudes, &magnitudes),

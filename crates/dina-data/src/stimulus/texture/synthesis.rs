@@ -36,9 +36,10 @@ impl TextureStatistics {
     /// A new picture of this size, height x width, with these statistics, from normal noise.
     ///
     /// Each round takes the picture apart, gives every part its statistics from coarse to fine, puts
-    /// it together and gives the pixels theirs (Portilla & Simoncelli 2000). The statistics disturb each
-    /// other, so the rounds approach them and do not reach them: the report says how near. The picture continues over
-    /// opposite borders if its sides are multiples of `2^scales`; otherwise it is cut from such a one.
+    /// it together and gives the pixels theirs (Portilla & Simoncelli 2000). The statistics disturb
+    /// each other, so the rounds approach them and do not reach them: the report says how near. The
+    /// picture continues over opposite borders if its sides are multiples of `2^scales`; otherwise it
+    /// is cut from such a one.
     ///
     /// # Errors
     /// When the size is too small for the scales, or numbers get out of range.

@@ -57,8 +57,8 @@ fn a_synthesis_has_the_statistics_and_is_no_copy() {
     assert!(alike < other + 0.15, "{alike} against {other}");
 }
 
-/// Relative error of every group after the default rounds; 0.07 was reached.
-const TOLERANCE: f64 = 0.1;
+/// Relative error of every group after the default rounds; 0.05 was reached.
+const TOLERANCE: f64 = 0.08;
 
 #[test]
 fn a_copy_is_known_however_moved() {
@@ -67,6 +67,17 @@ fn a_copy_is_known_however_moved() {
     assert!((similarity(source.view(), moved.view()).unwrap() - 1.0).abs() < 1e-5);
     assert_eq!(similarity(source.view(), Array2::zeros((32, 32)).view()).unwrap(), 0.0);
     assert!(similarity(source.view(), Array2::zeros((32, 31)).view()).is_err());
+}
+
+/// A picture without noise has bands in which nothing is, and magnitudes that never change: errors
+/// have to stay numbers that mean something.
+#[test]
+fn a_texture_of_few_frequencies() {
+    let stripes = Array2::from_shape_fn((32, 32), |(y, x)| ((x + y / 4) % 8) as f32 * 20.0);
+    let config = TextureConfig { scales: 2, ..TextureConfig::default() };
+    let target = TextureStatistics::measure(stripes.view(), &config).unwrap();
+    let (_, report) = target.synthesise((32, 48), Seed::new(1)).unwrap();
+    assert!(report.worst() < 0.15, "{report:?}");
 }
 
 #[test]
