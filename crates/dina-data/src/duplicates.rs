@@ -2,6 +2,7 @@
 
 use ndarray::{Array2, ArrayView2, Axis, s};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::linear::normalise_rows;
 use crate::resample::Resampler;
@@ -42,6 +43,93 @@ const FLAT: f32 = 2.0;
 /// # Errors
 /// When the threshold is not above 0 and at most 1, or the images have no pixels.
 pub fn near_duplicates(images: &Images, threshold: f32) -> Result<Vec<usize>> {
+    let compared = Compared::of(images, threshold)?;
+    let mut groups = UnionFind::new(images.len());
+    for pair in compared.pairs(threshold) {
+        groups.join(pair.first, pair.second);
+    }
+    join_uniform(&mut groups, &compared.uniform, &compared.levels);
+    Ok(groups.numbered())
+}
+
+/// Two images that are nearly the same picture, and what says so.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct DuplicatePair {
+    /// The image of the smaller number, counted from 0.
+    pub first: usize,
+    /// The other.
+    pub second: usize,
+    /// Pearson correlation of the coarse versions.
+    pub correlation: f32,
+    /// Share of the trusted bits of the perceptual hash that differ.
+    pub hash_difference: f32,
+}
+
+/// The pairs that [`near_duplicates`] joins, by both criteria, to be looked at. Ordered by image.
+/// Uniform images, which are joined by their grey, are not among them.
+///
+/// # Errors
+/// As [`near_duplicates`].
+pub fn duplicate_pairs(images: &Images, threshold: f32) -> Result<Vec<DuplicatePair>> {
+    let mut pairs = Compared::of(images, threshold)?.pairs(threshold);
+    pairs.sort_unstable_by_key(|pair| (pair.first, pair.second));
+    Ok(pairs)
+}
+
+/// What images are compared by.
+struct Compared {
+    /// Coarse versions, each of mean 0 and length 1.
+    coarse: Array2<f32>,
+    /// Mean grey levels.
+    levels: Vec<f32>,
+    hashes: Vec<Hash>,
+    uniform: Vec<bool>,
+}
+
+impl Compared {
+    fn of(images: &Images, threshold: f32) -> Result<Self> {
+        check(images, threshold)?;
+        let (_, height, width) = images.pixels.dim();
+        let mut coarse = coarse(images, coarse_size(height, width));
+        let levels = coarse.rows().into_iter().map(|row| row.mean().unwrap_or(0.0)).collect();
+        normalise_rows(&mut coarse);
+        let uniform = coarse.rows().into_iter().map(|row| row.iter().all(|&v| v == 0.0)).collect();
+        Ok(Self { levels, hashes: hashes(images), uniform, coarse })
+    }
+
+    /// Pairs that agree in both respects.
+    fn pairs(&self, threshold: f32) -> Vec<DuplicatePair> {
+        let count = self.coarse.nrows();
+        let starts: Vec<usize> = (0..count).step_by(BLOCK).collect();
+        let blocks: Vec<(usize, usize)> = starts
+            .iter()
+            .flat_map(|&a| starts.iter().filter(move |&&b| b >= a).map(move |&b| (a, b)))
+            .collect();
+        // Rounding must not part an image from its exact copy at a threshold of 1.
+        let threshold = threshold - 1e-4;
+        blocks
+            .par_iter()
+            .flat_map_iter(|&(a, b)| {
+                let rows = |start: usize| self.coarse.slice(s![start..(start + BLOCK).min(count), ..]);
+                alike(rows(a), rows(b), threshold)
+                    .into_iter()
+                    .map(move |(i, j, correlation)| (a + i, b + j, correlation))
+                    .filter(|(i, j, _)| i < j)
+            })
+            .filter_map(|(first, second, correlation)| {
+                let hash_difference = self.hashes[first].difference(self.hashes[second]);
+                (hash_difference <= HASH_DIFFERENCE).then_some(DuplicatePair {
+                    first,
+                    second,
+                    correlation,
+                    hash_difference,
+                })
+            })
+            .collect()
+    }
+}
+
+fn check(images: &Images, threshold: f32) -> Result<()> {
     if !(threshold > 0.0 && threshold <= 1.0) {
         return Err(Error::Core(dina_core::Error::value(
             "near-duplicate threshold",
@@ -49,7 +137,7 @@ pub fn near_duplicates(images: &Images, threshold: f32) -> Result<Vec<usize>> {
             threshold,
         )));
     }
-    let (count, height, width) = images.pixels.dim();
+    let (_, height, width) = images.pixels.dim();
     if height == 0 || width == 0 {
         return Err(Error::Core(dina_core::Error::value(
             "image size",
@@ -57,35 +145,7 @@ pub fn near_duplicates(images: &Images, threshold: f32) -> Result<Vec<usize>> {
             format!("{height} x {width}"),
         )));
     }
-    let mut coarse = coarse(images, coarse_size(height, width));
-    let levels: Vec<f32> = coarse.rows().into_iter().map(|row| row.mean().unwrap_or(0.0)).collect();
-    normalise_rows(&mut coarse);
-    let hashes = hashes(images);
-    let uniform: Vec<bool> = coarse.rows().into_iter().map(|row| row.iter().all(|&v| v == 0.0)).collect();
-
-    let starts: Vec<usize> = (0..count).step_by(BLOCK).collect();
-    let blocks: Vec<(usize, usize)> =
-        starts.iter().flat_map(|&a| starts.iter().filter(move |&&b| b >= a).map(move |&b| (a, b))).collect();
-    // Rounding must not part an image from its exact copy at a threshold of 1.
-    let threshold = threshold - 1e-4;
-    let pairs: Vec<(usize, usize)> = blocks
-        .par_iter()
-        .flat_map_iter(|&(a, b)| {
-            let rows = |start: usize| coarse.slice(s![start..(start + BLOCK).min(count), ..]);
-            alike(rows(a), rows(b), threshold)
-                .into_iter()
-                .map(move |(i, j)| (a + i, b + j))
-                .filter(|(i, j)| i < j)
-        })
-        .filter(|&(i, j)| hashes[i].agrees(hashes[j]))
-        .collect();
-
-    let mut groups = UnionFind::new(count);
-    for (i, j) in pairs {
-        groups.join(i, j);
-    }
-    join_uniform(&mut groups, &uniform, &levels);
-    Ok(groups.numbered())
+    Ok(())
 }
 
 /// Height and width of the coarse version: square cells, about [`CELLS`] of them, never finer than
@@ -110,12 +170,12 @@ fn coarse(images: &Images, size: (usize, usize)) -> Array2<f32> {
     Array2::from_shape_vec((count, size.0 * size.1), values).unwrap_or_default()
 }
 
-/// Pairs of rows whose scalar product reaches the threshold.
-fn alike(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, threshold: f32) -> Vec<(usize, usize)> {
+/// Pairs of rows whose scalar product reaches the threshold, and that product.
+fn alike(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, threshold: f32) -> Vec<(usize, usize, f32)> {
     a.dot(&b.t())
         .indexed_iter()
         .filter(|&(_, &correlation)| correlation >= threshold)
-        .map(|(pair, _)| pair)
+        .map(|((i, j), &correlation)| (i, j, correlation))
         .collect()
 }
 
@@ -127,10 +187,11 @@ struct Hash {
 }
 
 impl Hash {
-    fn agrees(self, other: Self) -> bool {
+    /// Share of the bits that both trust in which they differ; 0 where there is none.
+    fn difference(self, other: Self) -> f32 {
         let sure = self.sure & other.sure;
         let differ = (self.rises ^ other.rises) & sure;
-        differ.count_ones() as f32 <= HASH_DIFFERENCE * sure.count_ones() as f32
+        differ.count_ones() as f32 / sure.count_ones().max(1) as f32
     }
 }
 
@@ -255,7 +316,16 @@ mod tests {
             .index_axis_mut(Axis(0), 250)
             .assign(&original.mapv(|v| v.saturating_add_signed(stream.random_range(-12i8..=12))));
         pixels.slice_mut(s![260, .., 1..]).assign(&original.slice(s![.., ..59]));
-        let groups = near_duplicates(&images(pixels), DUPLICATE_CORRELATION).unwrap();
+        let images = images(pixels);
+        let groups = near_duplicates(&images, DUPLICATE_CORRELATION).unwrap();
+        let pairs = duplicate_pairs(&images, DUPLICATE_CORRELATION).unwrap();
+        assert!(
+            pairs
+                .iter()
+                .any(|p| (p.first, p.second) == (3, 7) && p.correlation > 0.999 && p.hash_difference == 0.0)
+        );
+        assert!(pairs.iter().all(|p| groups[p.first] == groups[p.second]));
+        assert!(pairs.is_sorted_by_key(|p| (p.first, p.second)));
         for copy in [7, 9, 250, 260] {
             assert_eq!(groups[copy], 3, "image {copy}");
         }

@@ -6,7 +6,9 @@ use std::fmt;
 use dina_core::ContentHash;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Recording, Result, Split};
+use crate::cohort::{Cohort, MouseFold};
+use crate::view::{Role, Test, Train, Validation};
+use crate::{Error, NeuronSelection, Recording, Result, Split};
 
 /// What one side of a split holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,12 @@ pub struct LeakageReport {
     pub shared_groups: usize,
     /// Images of the stimulus set on no side.
     pub unused_images: usize,
+    /// Mice both fitted on and held out, where mice are divided too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_mice: Option<usize>,
+    /// Choices of neurons by their responses. One made on the test side, or on the whole recording, leaks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub selections: Vec<NeuronSelection>,
 }
 
 impl LeakageReport {
@@ -56,26 +64,62 @@ impl LeakageReport {
                 ));
             }
         }
-        let sides = [("train", split.train()), ("validation", split.validation()), ("test", split.test())];
-        Ok(Self::count(split.hash(), sides, recording, groups))
+        Ok(Self::count(split.hash(), sides(split, [&[0], &[0], &[0]]), &[recording], groups))
     }
 
-    fn count(
-        split: ContentHash,
-        sides: [(&str, &[u32]); 3],
-        recording: &Recording,
-        groups: &[usize],
-    ) -> Self {
-        let trials = recording.trials();
+    /// Looks at a fold that divides mice and images: the training and validation sides are those images
+    /// in the recordings fitted on, the test side its images in those of the mouse held out.
+    ///
+    /// # Errors
+    /// As [`LeakageReport::new`], and when the fold names a recording that the cohort does not have.
+    pub fn of_mice(fold: &MouseFold, cohort: &Cohort<'_>, groups: &[usize]) -> Result<Self> {
+        let recordings = cohort.recordings();
+        for recording in &recordings {
+            // Sizes are checked there.
+            Self::new(&fold.split, recording, groups)?;
+        }
+        fold.check(cohort)?;
+        let sides = sides(&fold.split, [&fold.fit_on, &fold.fit_on, &fold.test_on]);
+        let mice = |of: &[usize]| of.iter().map(|&r| cohort.mouse(r)).collect::<BTreeSet<_>>();
+        let shared = mice(&fold.fit_on).intersection(&mice(&fold.test_on)).count();
+        Ok(Self { shared_mice: Some(shared), ..Self::count(fold.split.hash(), sides, &recordings, groups) })
+    }
+
+    /// Adds a choice of neurons, and what it means for the sides.
+    ///
+    /// # Errors
+    /// When it was made on another split: which of its images are on which side here is not known.
+    pub fn with_selection(mut self, selection: &NeuronSelection) -> Result<Self> {
+        if selection.split.is_some_and(|split| split != self.split) {
+            return Err(Error::variable(
+                "leakage report",
+                "selection of neurons",
+                format!("was made on another split than {}", self.split.short()),
+                "choose neurons on the training side of this split",
+            ));
+        }
+        self.selections.push(selection.clone());
+        Ok(self)
+    }
+
+    fn count(split: ContentHash, sides: [Side<'_>; 3], recordings: &[&Recording], groups: &[usize]) -> Self {
+        let trials: Vec<Vec<Vec<usize>>> = recordings.iter().map(|r| r.trials()).collect();
         let mut images = Tally::default();
         let mut rows = Tally::default();
         let mut families = Tally::default();
+        let unused = recordings.first().map_or(0, |r| r.images());
         let sides = sides
-            .map(|(side, ids)| SideCount {
-                side: side.to_owned(),
-                images: images.add(ids.iter().map(|&id| id as usize)),
-                trials: rows.add(ids.iter().flat_map(|&id| trials[id as usize].iter().copied())),
-                groups: families.add(ids.iter().map(|&id| groups[id as usize])),
+            .map(|Side { side, ids, recordings }| {
+                let shown = recordings
+                    .iter()
+                    .flat_map(|&r| ids.iter().map(move |&id| (r, id)))
+                    .flat_map(|(r, id)| trials[r][id as usize].iter().map(move |&row| (r, row)));
+                SideCount {
+                    side: side.to_owned(),
+                    images: images.add(ids.iter().map(|&id| id as usize)),
+                    trials: rows.add(shown),
+                    groups: families.add(ids.iter().map(|&id| groups[id as usize])),
+                }
             })
             .to_vec();
         Self {
@@ -84,27 +128,55 @@ impl LeakageReport {
             shared_images: images.shared.len(),
             shared_trials: rows.shared.len(),
             shared_groups: families.shared.len(),
-            unused_images: recording.images() - images.seen.len(),
+            unused_images: unused - images.seen.len(),
+            shared_mice: None,
+            selections: Vec::new(),
         }
     }
 
-    /// Whether nothing is on two sides.
+    /// Whether nothing is on two sides, and nothing was chosen by what is tested on.
     pub fn is_clean(&self) -> bool {
-        self.shared_images + self.shared_trials + self.shared_groups == 0
+        let shared = self.shared_images + self.shared_trials + self.shared_groups;
+        shared + self.shared_mice.unwrap_or(0) == 0 && self.selections.iter().all(is_held_out)
     }
 }
 
-/// Items seen on any side so far, and those seen on two.
-#[derive(Default)]
-struct Tally {
-    seen: BTreeSet<usize>,
-    shared: BTreeSet<usize>,
+/// Whether the test side had no part in a choice.
+fn is_held_out(selection: &NeuronSelection) -> bool {
+    selection.split.is_some() && selection.side != Test::NAME
 }
 
-impl Tally {
+/// Images of one side in some recordings, by number.
+struct Side<'a> {
+    side: &'static str,
+    ids: &'a [u32],
+    recordings: &'a [usize],
+}
+
+fn sides<'a>(split: &'a Split, [train, validation, test]: [&'a [usize]; 3]) -> [Side<'a>; 3] {
+    [
+        Side { side: Train::NAME, ids: split.train(), recordings: train },
+        Side { side: Validation::NAME, ids: split.validation(), recordings: validation },
+        Side { side: Test::NAME, ids: split.test(), recordings: test },
+    ]
+}
+
+/// Items seen on any side so far, and those seen on two.
+struct Tally<T> {
+    seen: BTreeSet<T>,
+    shared: BTreeSet<T>,
+}
+
+impl<T> Default for Tally<T> {
+    fn default() -> Self {
+        Self { seen: BTreeSet::new(), shared: BTreeSet::new() }
+    }
+}
+
+impl<T: Ord + Copy> Tally<T> {
     /// Adds a side; how many distinct items it has.
-    fn add(&mut self, items: impl Iterator<Item = usize>) -> usize {
-        let side: BTreeSet<usize> = items.collect();
+    fn add(&mut self, items: impl Iterator<Item = T>) -> usize {
+        let side: BTreeSet<T> = items.collect();
         self.shared.extend(self.seen.intersection(&side));
         self.seen.extend(&side);
         side.len()
@@ -126,7 +198,15 @@ impl fmt::Display for LeakageReport {
             f,
             "  on two sides: {} images, {} trials, {} duplicate groups; {} images unused",
             self.shared_images, self.shared_trials, self.shared_groups, self.unused_images
-        )
+        )?;
+        if let Some(mice) = self.shared_mice {
+            write!(f, "\n  mice both fitted on and held out: {mice}")?;
+        }
+        for selection in &self.selections {
+            let NeuronSelection { by, neurons, side, .. } = selection;
+            write!(f, "\n  {} neurons chosen by {by} on {side}", neurons.len())?;
+        }
+        Ok(())
     }
 }
 
@@ -162,9 +242,10 @@ mod tests {
     #[test]
     fn an_image_on_two_sides_is_found_though_no_split_can_hold_it() {
         let recording = shown(&[2; 4]);
-        let sides: [(&str, &[u32]); 3] = [("train", &[0, 3]), ("validation", &[1]), ("test", &[3])];
+        let side = |side, ids| Side { side, ids, recordings: &[0] };
+        let sides = [side("train", &[0, 3]), side("validation", &[1]), side("test", &[3])];
         let hash = ContentHash::of([b"leaky".as_slice()]);
-        let report = LeakageReport::count(hash, sides, &recording, &[0, 1, 2, 3]);
+        let report = LeakageReport::count(hash, sides, &[&recording], &[0, 1, 2, 3]);
         assert_eq!((report.shared_images, report.shared_trials, report.shared_groups), (1, 2, 1));
     }
 }

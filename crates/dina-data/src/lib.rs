@@ -3,13 +3,17 @@
 //! - Files: [`load_recording`], [`load_images`], [`load_categories`] and their writers; [`contents`] lists what any supported file
 //!   holds; [`mat`] and [`npz`] are the formats themselves.
 //! - [`simulate`]: images, a population of V1 neurons and its responses, with the truth behind them.
-//! - [`Split`], [`Folds`], [`View`]: images are divided, never trials, and fitting takes the training view by type.
+//! - [`stimulus`]: images made out of images, in degrees and cycles per degree, and their energy per band.
+//! - [`Split`], [`Folds`], [`View`]: images are divided, never trials, and fitting takes the training
+//!   view by type; [`Cohort`] and [`MouseFolds`] hold out a whole mouse as well.
 //! - [`Preset`], [`Preprocessing`]: steps that are fitted on the training view and applied to any.
-//! - [`WindowEstimate`], [`PixelStatistics`]: the part of the image that the population sees, standardised.
+//! - [`WindowEstimate`], [`ReceptiveFields`], [`PixelStatistics`]: the part of the image that the
+//!   population and each neuron sees, standardised.
 //! - [`manifest`]: what a deposit holds, under which licence and with which checksums; with the cargo feature `download` also
 //!   `download`, which fetches it.
-//! - [`near_duplicates`], [`LeakageReport`]: what keeps the sides of a split apart.
+//! - [`near_duplicates`], [`duplicate_pairs`], [`LeakageReport`]: what keeps the sides of a split apart.
 
+mod cohort;
 mod container;
 #[cfg(feature = "download")]
 pub mod download;
@@ -28,12 +32,14 @@ mod resample;
 pub mod simulate;
 mod source;
 mod split;
+pub mod stimulus;
 mod summary;
 mod view;
 mod window;
 
+pub use cohort::{Cohort, MouseFold, MouseFolds, MouseViews};
 pub use container::{Contents, Format, VariableInfo, contents};
-pub use duplicates::{DUPLICATE_CORRELATION, near_duplicates};
+pub use duplicates::{DUPLICATE_CORRELATION, DuplicatePair, duplicate_pairs, near_duplicates};
 pub use error::{Error, Result};
 pub use leakage::{LeakageReport, SideCount};
 pub use load::{
@@ -42,13 +48,17 @@ pub use load::{
 };
 pub use numeric::{DType, Numeric};
 pub use preprocess::{
-    Candidate, Curve, FittedPreprocessing, Matching, Preprocessing, Preset, Reference, Step,
+    Candidate, Curve, FittedPreprocessing, Keep, Matching, NeuronSelection, Preprocessing, Preset, Reference,
+    Step, VarianceComponents, Weight,
 };
 pub use recording::{Categories, Images, Recording};
 pub use split::{Folds, Share, Split, SplitConfig};
 pub use summary::Summary;
 pub use view::{Averages, RepeatHalves, Role, Test, Train, Validation, View, Views, repeat_halves};
-pub use window::{PixelStatistics, Window, WindowConfig, WindowEstimate, WindowSource};
+pub use window::{
+    FieldConfig, PixelStatistics, ReceptiveField, ReceptiveFields, Window, WindowConfig, WindowEstimate,
+    WindowSource,
+};
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

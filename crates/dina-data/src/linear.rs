@@ -111,6 +111,9 @@ pub(crate) fn gram(x: ArrayView2<'_, f32>) -> Array2<f64> {
 /// When the iteration does not converge, which takes values that are not finite.
 pub(crate) fn eigen(symmetric: &Array2<f64>) -> Result<(Vec<f64>, Array2<f64>)> {
     let n = symmetric.nrows();
+    if n == 0 {
+        return Ok((Vec::new(), Array2::zeros((0, 0))));
+    }
     let symmetric = Operand::new(symmetric.view());
     let mut values = Diag::<f64>::zeros(n);
     let mut vectors = Mat::<f64>::zeros(n, n);
@@ -268,6 +271,8 @@ mod tests {
     fn a_rank_deficient_matrix_has_as_many_components_as_its_rank() {
         let x = product(noise(40, 3).view(), noise(3, 60).view());
         assert_eq!(thin(x.view(), usize::MAX).unwrap().values.len(), 3);
+        let none = thin(x.slice(s![..0, ..]), usize::MAX).unwrap();
+        assert_eq!((none.left.dim(), none.right.dim()), ((0, 0), (60, 0)));
     }
 
     #[test]

@@ -2,15 +2,17 @@
 //! view and applied to everything.
 
 mod preset;
+mod reliability;
 mod step;
 
 use ndarray::{Array2, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
 pub use preset::{Candidate, Matching, Preset};
-pub use step::{Curve, Reference, Step};
+pub use reliability::{Keep, NeuronSelection, VarianceComponents};
+pub use step::{Curve, Reference, Step, Weight};
 
-use crate::view::{Train, View};
+use crate::view::{Role, Train, View};
 use crate::{Error, Recording, Result};
 use step::{FittedStep, Material};
 
@@ -35,7 +37,17 @@ impl Preprocessing {
     /// When a step needs spontaneous activity that the recording lacks or has too little of, has a
     /// parameter out of range, or leaves no neuron.
     pub fn fit(&self, train: &View<'_, Train>) -> Result<FittedPreprocessing> {
-        self.fit_rows(train.recording(), &train.rows())
+        let mut fitted = self.fit_rows(train.recording(), &train.rows())?;
+        if let Some(by) = self.selects() {
+            let neurons = fitted.neurons.clone();
+            fitted.selections.push(NeuronSelection::new(by, neurons, Train::NAME, Some(train.split_hash())));
+        }
+        Ok(fitted)
+    }
+
+    /// What neurons are chosen by, where a step chooses some by their responses to images.
+    fn selects(&self) -> Option<&'static str> {
+        self.steps.iter().any(|s| matches!(s, Step::SelectReliable(_))).then_some("reliability")
     }
 
     /// Fits on these presentations.
@@ -47,6 +59,7 @@ impl Preprocessing {
             steps: Vec::new(),
             notes: Vec::new(),
             candidates: Vec::new(),
+            selections: Vec::new(),
         };
         for step in &self.steps {
             for part in step.fit(&material, &mut fitted.notes)? {
@@ -70,6 +83,8 @@ pub struct FittedPreprocessing {
     steps: Vec<FittedStep>,
     notes: Vec<String>,
     candidates: Vec<Candidate>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    selections: Vec<NeuronSelection>,
 }
 
 impl FittedPreprocessing {
@@ -87,6 +102,39 @@ impl FittedPreprocessing {
     /// Between what [`Preset::Standard`] chose, and how each did; empty otherwise.
     pub fn candidates(&self) -> &[Candidate] {
         &self.candidates
+    }
+
+    /// Choices of neurons by their responses, with the side of the split that each has used up: for
+    /// [`LeakageReport::with_selection`](crate::LeakageReport::with_selection).
+    pub fn selections(&self) -> &[NeuronSelection] {
+        &self.selections
+    }
+
+    /// Preprocessed responses of one side, averaged over the presentations of each image: images of
+    /// the view x kept neurons. Each presentation goes through the steps by itself, then the mean is
+    /// taken.
+    ///
+    /// # Errors
+    /// As [`FittedPreprocessing::transform`].
+    pub fn repeat_means<R: Role>(&self, view: &View<'_, R>) -> Result<Array2<f32>> {
+        let mut means = Array2::zeros((view.len(), self.neurons.len()));
+        // Images at a time: bounds the copy of their presentations.
+        const AT_ONCE: usize = 256;
+        for (trials, mut out) in
+            view.trials().chunks(AT_ONCE).zip(means.axis_chunks_iter_mut(Axis(0), AT_ONCE))
+        {
+            let rows = trials.concat();
+            let responses = self.transform(view.recording().responses().select(Axis(0), &rows).view())?;
+            let mut next = 0;
+            for (mut mean, trials) in out.rows_mut().into_iter().zip(trials) {
+                for row in next..next + trials.len() {
+                    mean += &responses.row(row);
+                }
+                mean /= trials.len() as f32;
+                next += trials.len();
+            }
+        }
+        Ok(means)
     }
 
     /// All responses of a recording: presentations x kept neurons, rows as in

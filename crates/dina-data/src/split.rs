@@ -135,11 +135,14 @@ impl Split {
     /// When `groups` has another length than there are images, a share is out of range, or not
     /// enough images or groups remain for every side to get one.
     pub fn draw(recording: &Recording, groups: &[usize], config: &SplitConfig) -> Result<Self> {
-        let mut pool = Pool::of(recording, groups, config.repeats)?;
+        Self::from_pool(Pool::of(&[recording], groups, config.repeats)?, recording.images(), config)
+    }
+
+    pub(crate) fn from_pool(mut pool: Pool<'_>, images: usize, config: &SplitConfig) -> Result<Self> {
         pool.shuffle(&config.seed);
         let test = pool.take("test", config.test)?;
         let validation = pool.take_validation(config.validation)?;
-        Self::new(recording.images(), pool.rest()?, validation, test)
+        Self::new(images, pool.rest()?, validation, test)
     }
 
     /// Size of the stimulus set that the ids count in.
@@ -185,10 +188,18 @@ impl Folds {
     /// # Errors
     /// As [`Split::draw`], and when there are fewer than two folds or fewer groups than folds.
     pub fn draw(recording: &Recording, groups: &[usize], folds: usize, config: &SplitConfig) -> Result<Self> {
-        let mut pool = Pool::of(recording, groups, config.repeats)?;
+        Self::from_pool(Pool::of(&[recording], groups, config.repeats)?, recording.images(), folds, config)
+    }
+
+    pub(crate) fn from_pool(
+        mut pool: Pool<'_>,
+        images: usize,
+        folds: usize,
+        config: &SplitConfig,
+    ) -> Result<Self> {
         if folds < 2 || pool.groups.len() < folds {
             return Err(Error::variable(
-                recording.origin(),
+                pool.origin,
                 "folds",
                 format!("is {folds}, with {} groups of distinct images", pool.groups.len()),
                 "ask for at least 2 and at most as many as there are groups",
@@ -206,7 +217,7 @@ impl Folds {
         }
         let splits = (0..folds).map(|fold| {
             let mut pool = Pool {
-                origin: recording.origin(),
+                origin: pool.origin,
                 usable: pool.usable,
                 groups: (0..folds)
                     .filter(|&other| other != fold)
@@ -216,7 +227,7 @@ impl Folds {
             pool.shuffle(&config.seed.child("validation").index(fold));
             let validation = pool.take_validation(config.validation)?;
             let test = tests[fold].concat();
-            Split::new(recording.images(), pool.rest()?, validation, test)
+            Split::new(images, pool.rest()?, validation, test)
         });
         Ok(Self(splits.collect::<Result<_>>()?))
     }
@@ -234,7 +245,7 @@ impl Folds {
 }
 
 /// Groups of usable images that are not yet on a side.
-struct Pool<'a> {
+pub(crate) struct Pool<'a> {
     origin: &'a str,
     /// Usable images, taken or not.
     usable: usize,
@@ -242,20 +253,23 @@ struct Pool<'a> {
 }
 
 impl<'a> Pool<'a> {
-    fn of(recording: &'a Recording, groups: &[usize], repeats: usize) -> Result<Self> {
-        if groups.len() != recording.images() {
+    /// Images that each of the recordings, which are of one stimulus set, shows often enough.
+    pub(crate) fn of(recordings: &[&'a Recording], groups: &[usize], repeats: usize) -> Result<Self> {
+        let (origin, images) = recordings.first().map_or(("split", 0), |r| (r.origin(), r.images()));
+        if groups.len() != images {
             return Err(Error::variable(
-                recording.origin(),
+                origin,
                 "duplicate groups",
-                format!("are {} for {} images", groups.len(), recording.images()),
+                format!("are {} for {images} images", groups.len()),
                 "look for duplicates in the images of this recording",
             ));
         }
         let mut members = std::collections::BTreeMap::<usize, Vec<u32>>::new();
-        let trials = recording.trials();
-        let usable = (0u32..).zip(&trials).filter(|(_, rows)| rows.len() >= repeats.max(1));
+        let trials: Vec<Vec<Vec<usize>>> = recordings.iter().map(|r| r.trials()).collect();
+        let usable = (0..images as u32)
+            .filter(|&image| trials.iter().all(|t| t[image as usize].len() >= repeats.max(1)));
         let mut count = 0;
-        for (image, _) in usable {
+        for image in usable {
             members.entry(groups[image as usize]).or_default().push(image);
             count += 1;
         }
@@ -264,7 +278,7 @@ impl<'a> Pool<'a> {
         groups.sort_unstable();
         if groups.len() < 3 {
             return Err(Error::variable(
-                recording.origin(),
+                origin,
                 "stim.istim",
                 format!(
                     "shows {count} images at least {repeats} times, in {} groups of near \
@@ -274,7 +288,7 @@ impl<'a> Pool<'a> {
                 "ask for fewer repeats or give a recording with more images",
             ));
         }
-        Ok(Self { origin: recording.origin(), usable: count, groups })
+        Ok(Self { origin, usable: count, groups })
     }
 
     fn shuffle(&mut self, seed: &Seed) {

@@ -2,6 +2,7 @@ use ndarray::{Array2, ArrayView2, Axis, Zip};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::reliability::{Keep, VarianceComponents};
 use crate::linear::{moments, product, thin};
 use crate::{Error, Recording, Result};
 
@@ -40,6 +41,32 @@ pub enum Step {
         /// Standard deviations; above 0.
         deviations: f32,
     },
+    /// Bounds responses to quantiles of the training trials, neuron by neuron, which single transients do
+    /// not move as they move a standard deviation (winsorising; Tukey 1962).
+    Winsorise {
+        /// Share of the training trials below the lower bound, and above the upper; above 0, below 1/2.
+        tail: f32,
+    },
+    /// Keeps the neurons whose responses to training images are the most reliable. This uses the
+    /// training side up for questions about reliability, and no other:
+    /// [`selections`](super::FittedPreprocessing::selections) tell.
+    SelectReliable(Keep),
+    /// Weighs neurons by their noise, around the mean over training trials. Neurons without
+    /// measurable signal are dropped, which notes tell.
+    Weigh(Weight),
+}
+
+/// What [`Step::Weigh`] multiplies the deviation of a response from its mean by. Signal and noise
+/// variance are those of [`VarianceComponents`] over the training images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weight {
+    /// `signal / (signal + noise)`: the best linear estimate of the expected response from one
+    /// presentation (Wiener), which draws noisy neurons to their mean.
+    Wiener,
+    /// `1 / sqrt(noise)`: every neuron has noise of variance 1, so that a sum of squared differences is
+    /// the likelihood under independent noise.
+    InverseNoise,
 }
 
 /// A variance-stabilising curve through the origin, of slope 1 (log) or 1/2 (sqrt) there, with `u`
@@ -77,14 +104,23 @@ pub enum Reference {
 pub(super) struct Material<'a> {
     recording: &'a Recording,
     training: Array2<f32>,
+    /// Per image its rows of `training`.
+    trials: Vec<Vec<usize>>,
     spontaneous: Option<Array2<f32>>,
     red: Option<Vec<bool>>,
 }
 
 impl<'a> Material<'a> {
     pub(super) fn new(recording: &'a Recording, rows: &[usize]) -> Self {
+        let mut trials = vec![Vec::new(); recording.images()];
+        for (place, &row) in rows.iter().enumerate() {
+            if let Some(image) = recording.stimulus()[row] {
+                trials[image as usize].push(place);
+            }
+        }
         Self {
             recording,
+            trials,
             training: recording.responses().select(Axis(0), rows),
             spontaneous: recording.spontaneous().cloned(),
             red: recording.red_cells().map(<[bool]>::to_vec),
@@ -110,6 +146,10 @@ impl<'a> Material<'a> {
                 "use the preset `standard`, or add spontaneous activity to the recording",
             )),
         }
+    }
+
+    fn components(&self) -> Result<VarianceComponents> {
+        VarianceComponents::of(self.training.view(), &self.trials, self.recording.origin())
     }
 
     fn refused(&self, variable: &str, problem: String, remedy: &str) -> Error {
@@ -211,6 +251,21 @@ impl Step {
                 };
                 Ok(vec![FittedStep::Clip { low: bound(-1.0), high: bound(1.0) }])
             }
+            Self::Winsorise { tail } => Ok(vec![winsorise(material, tail)?]),
+            Self::SelectReliable(keep) => {
+                let reliability = material.components()?.reliability();
+                let chosen = keep.choose(&reliability)?;
+                notes.push(format!(
+                    "{} of {} neurons were kept for their reliability",
+                    chosen.len(),
+                    reliability.len()
+                ));
+                Ok(vec![
+                    material
+                        .keep(|c| chosen.binary_search(&c).is_ok(), "are less reliable than asked for")?,
+                ])
+            }
+            Self::Weigh(weight) => weigh(material, weight, notes),
         }
     }
 }
@@ -247,6 +302,58 @@ fn scalable(
     };
     let step = step(&columns);
     Ok(vec![keep, step])
+}
+
+/// Bounds at the quantiles `tail` and `1 - tail`, linear between order statistics.
+fn winsorise(material: &Material<'_>, tail: f32) -> Result<FittedStep> {
+    if !(tail > 0.0 && tail < 0.5) {
+        return Err(material.refused(
+            "winsorise",
+            format!("has tails of {tail} of the trials"),
+            "give a share above 0 and below 1/2",
+        ));
+    }
+    let (low, high) = (0..material.training.ncols())
+        .into_par_iter()
+        .map(|c| {
+            let mut sorted: Vec<f32> = material.training.column(c).to_vec();
+            sorted.sort_by(f32::total_cmp);
+            let quantile = |share: f64| {
+                let place = share * (sorted.len() - 1) as f64;
+                let below = sorted[place.floor() as usize];
+                below + (place.fract() as f32) * (sorted[place.ceil() as usize] - below)
+            };
+            (quantile(f64::from(tail)), quantile(1.0 - f64::from(tail)))
+        })
+        .unzip();
+    Ok(FittedStep::Clip { low, high })
+}
+
+fn weigh(material: &Material<'_>, weight: Weight, notes: &mut Vec<String>) -> Result<Vec<FittedStep>> {
+    let components = material.components()?;
+    let (mean, _) = moments(material.training.view());
+    let factor: Vec<f64> = components
+        .signal
+        .iter()
+        .zip(&components.noise)
+        .map(|(&signal, &noise)| match weight {
+            _ if signal <= 0.0 => 0.0,
+            Weight::Wiener => signal / (signal + noise),
+            Weight::InverseNoise => 1.0 / noise.sqrt(),
+        })
+        .collect();
+    let usable = |c: usize| factor[c] > 0.0 && (factor[c] as f32).is_finite();
+    let step = FittedStep::Scale {
+        mean: mean.iter().map(|&m| m as f32).collect(),
+        factor: factor.iter().map(|&f| f as f32).collect(),
+    };
+    let columns: Vec<usize> = (0..factor.len()).filter(|&c| usable(c)).collect();
+    if columns.len() == factor.len() {
+        return Ok(vec![step]);
+    }
+    let keep = material.keep(usable, "have no measurable signal, or no noise to weigh by")?;
+    notes.push(format!("{} neurons without measurable signal were dropped", factor.len() - columns.len()));
+    Ok(vec![keep, step.narrowed(&columns)])
 }
 
 fn spontaneous_components(material: &Material<'_>, components: usize) -> Result<FittedStep> {

@@ -256,6 +256,152 @@ fn the_standard_preset_removes_spontaneous_activity_where_that_helps() {
     );
 }
 
+/// Neurons with known signal and noise variance, three repeats, some images shown four times.
+fn with_components(signal: &[f32], noise_sd: &[f32], images: usize) -> Recording {
+    let truth = noise(images, signal.len(), 21);
+    let stimulus: Vec<Option<u32>> =
+        (0..3 * images).chain(0..images / 2).map(|t| Some((t % images) as u32)).collect();
+    let trials = noise(stimulus.len(), signal.len(), 22);
+    let responses = Array2::from_shape_fn(trials.dim(), |(t, n)| {
+        7.0 + signal[n].sqrt() * truth[[t % images, n]] + noise_sd[n] * trials[[t, n]]
+    });
+    Recording::new("components", responses, stimulus, images).unwrap()
+}
+
+fn halves_of(images: usize) -> Split {
+    let ids = |range: std::ops::Range<usize>| range.map(|i| i as u32).collect::<Vec<_>>();
+    Split::new(images, ids(0..images - 20), ids(images - 20..images - 10), ids(images - 10..images)).unwrap()
+}
+
+#[test]
+fn variance_components_have_their_closed_form_and_find_the_truth() {
+    // Two images, two repeats: means 2 and 6, noise variance 2 each; MSB = 2 (4 + 4), signal (16 - 2) / 2.
+    let responses = ndarray::arr2(&[[1.0], [3.0], [5.0], [7.0]]);
+    let found = VarianceComponents::of(responses.view(), &[vec![0, 1], vec![2, 3]], "test").unwrap();
+    assert_eq!((found.signal[0], found.noise[0]), (7.0, 2.0));
+    assert_abs_diff_eq!(found.reliability()[0], 7.0 / 9.0, epsilon = 1e-12);
+    assert!(VarianceComponents::of(responses.view(), &[vec![0, 1], vec![2]], "test").is_err());
+
+    let recording = with_components(&[1.0, 0.25, 0.0], &[0.5, 1.0, 2.0], 1500);
+    let views = halves_of(1500).views(&recording).unwrap();
+    let found = views.train.variance_components(recording.responses()).unwrap();
+    for (n, (signal, noise)) in [(1.0, 0.25), (0.25, 1.0), (0.0, 4.0)].into_iter().enumerate() {
+        assert!((found.signal[n] - signal).abs() < 0.1, "{:?}", found.signal);
+        assert!((found.noise[n] / noise - 1.0).abs() < 0.06, "{:?}", found.noise);
+    }
+    assert!(views.train.variance_components(&Array2::zeros((3, 3))).is_err());
+}
+
+#[test]
+fn weights_are_those_of_the_formulas() {
+    let recording = with_components(&[1.0, 0.3], &[0.5, 1.0], 400);
+    let views = halves_of(400).views(&recording).unwrap();
+    let training = rows(recording.responses(), &views.train.rows());
+    let (mean, _) = moments(training.view());
+    let found = views.train.variance_components(recording.responses()).unwrap();
+    let weigh = |weight| Preprocessing::new([Step::Weigh(weight)]).fit(&views.train).unwrap();
+    for (weight, factor) in [
+        (Weight::Wiener, found.reliability()),
+        (Weight::InverseNoise, found.noise.iter().map(|n| 1.0 / n.sqrt()).collect()),
+    ] {
+        let out = weigh(weight).transform(ndarray::arr2(&[[9.0, 9.0]]).view()).unwrap();
+        for n in 0..2 {
+            assert_abs_diff_eq!(f64::from(out[[0, n]]), (9.0 - mean[n]) * factor[n], epsilon = 1e-5);
+        }
+    }
+    // Wiener's weight brings single responses nearest to what the image evokes.
+    let truth = noise(400, 2, 21);
+    let error = |factor: f64| -> f64 {
+        let test = views.test.rows();
+        test.iter()
+            .map(|&row| {
+                let image = recording.stimulus()[row].unwrap() as usize;
+                let evoked = 0.3f64.sqrt() * f64::from(truth[[image, 1]]);
+                (factor * (f64::from(recording.responses()[[row, 1]]) - 7.0) - evoked).powi(2)
+            })
+            .sum()
+    };
+    let best = found.reliability()[1];
+    assert!(error(best) < error(1.0) && error(best) < error(0.05));
+    // A neuron without signal is dropped and noted, one whose estimate is above 0 by chance may stay.
+    let silent = with_components(&[1.0, 0.0, 0.0, 0.0, 0.0, 0.0], &[1.0; 6], 200);
+    let views = halves_of(200).views(&silent).unwrap();
+    let fitted = Preprocessing::new([Step::Weigh(Weight::Wiener)]).fit(&views.train).unwrap();
+    assert!(fitted.neurons().len() < 6 && fitted.neurons()[0] == 0);
+    assert!(fitted.notes()[0].contains("without measurable signal"));
+    assert!(fitted.apply(&silent).unwrap().iter().all(|v| v.is_finite()));
+}
+
+#[test]
+fn reliable_neurons_are_kept_and_the_side_is_used_up() {
+    let recording = with_components(&[1.0, 0.05, 0.6, 0.0, 0.3], &[1.0; 5], 300);
+    let split = halves_of(300);
+    let views = split.views(&recording).unwrap();
+    let fit = |keep| Preprocessing::new([Step::SelectReliable(keep)]).fit(&views.train);
+    assert_eq!(fit(Keep::Count(2)).unwrap().neurons(), [0, 2]);
+    assert_eq!(fit(Keep::Fraction(0.6)).unwrap().neurons(), [0, 2, 4]);
+    assert_eq!(fit(Keep::AtLeast(0.3)).unwrap().neurons(), [0, 2]);
+    assert_eq!(fit(Keep::Count(99)).unwrap().neurons().len(), 5);
+    for keep in [
+        Keep::Count(0),
+        Keep::Fraction(0.0),
+        Keep::Fraction(f32::NAN),
+        Keep::AtLeast(0.99),
+        Keep::AtLeast(f32::NAN),
+    ] {
+        assert!(fit(keep).is_err(), "{keep:?}");
+    }
+    let fitted = fit(Keep::Count(2)).unwrap();
+    let [selection] = fitted.selections() else { panic!("{:?}", fitted.selections()) };
+    assert_eq!((selection.side.as_str(), selection.split), ("train", Some(split.hash())));
+    assert!(fitted.notes()[0].contains("2 of 5"));
+    let text = serde_json::to_string(&fitted).unwrap();
+    assert_eq!(serde_json::from_str::<FittedPreprocessing>(&text).unwrap(), fitted);
+    assert!(Preprocessing::default().fit(&views.train).unwrap().selections().is_empty());
+
+    let report = |selection: &NeuronSelection| {
+        let groups: Vec<usize> = (0..300).collect();
+        crate::LeakageReport::new(&split, &recording, &groups).unwrap().with_selection(selection)
+    };
+    assert!(report(selection).unwrap().is_clean());
+    assert!(report(selection).unwrap().to_string().contains("chosen by reliability on train"));
+    // On the test side it is a leak.
+    let leaky = NeuronSelection::reliable(views.test, Keep::Count(2)).unwrap();
+    assert_eq!(leaky.neurons, [0, 2]);
+    let leaky = report(&leaky).unwrap();
+    assert!(!leaky.is_clean() && leaky.to_string().contains("LEAKAGE"));
+    // A selection of another split cannot be judged.
+    let other =
+        NeuronSelection { split: Some(dina_core::ContentHash::of([b"x".as_slice()])), ..selection.clone() };
+    assert!(report(&other).is_err());
+    let whole = NeuronSelection { split: None, side: "whole recording".into(), ..selection.clone() };
+    assert!(!report(&whole).unwrap().is_clean());
+}
+
+#[test]
+fn winsorising_bounds_at_quantiles_of_training_trials() {
+    // Training responses 0 to 100, and a transient elsewhere.
+    let responses = Array2::from_shape_fn((105, 1), |(t, _)| if t < 101 { t as f32 } else { 1e4 });
+    let stimulus = (0..105).map(|t| Some(if t < 101 { t % 50 } else { 50 + t % 2 } as u32)).collect();
+    let recording = Recording::new("test", responses, stimulus, 52).unwrap();
+    let split = Split::new(52, (0..50).collect(), vec![50], vec![51]).unwrap();
+    let views = split.views(&recording).unwrap();
+    let fit = |tail| Preprocessing::new([Step::Winsorise { tail }]).fit(&views.train);
+    let out = fit(0.05).unwrap().apply(&recording).unwrap();
+    assert_eq!((out[[0, 0]], out[[40, 0]], out[[100, 0]], out[[104, 0]]), (5.0, 40.0, 95.0, 95.0));
+    assert!(fit(0.5).is_err() && fit(0.0).is_err() && fit(f32::NAN).is_err());
+}
+
+#[test]
+fn means_of_a_view_are_those_of_preprocessed_presentations() {
+    let recording = recording(5, 0);
+    let views = split().views(&recording).unwrap();
+    let fitted = Preset::Standard.fit(&views.train).unwrap();
+    let all = fitted.apply(&recording).unwrap();
+    let found = fitted.repeat_means(&views.test).unwrap();
+    assert!((found - views.test.repeat_means(&all).unwrap()).iter().all(|d| d.abs() < 1e-6));
+}
+
 #[test]
 fn one_thread_and_two_agree() {
     let recording = recording(90, 100);

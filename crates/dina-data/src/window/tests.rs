@@ -1,6 +1,10 @@
+use dina_core::Seed;
+use ndarray::{Array2, s};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 
+use super::estimate::connected;
+use super::regression::z_score;
 use super::*;
 use crate::{Recording, Share, Split, SplitConfig};
 
@@ -76,6 +80,106 @@ fn a_planted_receptive_field_is_found() {
     assert_eq!(estimate.window.degrees()[3], width as f32);
 }
 
+/// Neurons of a planted population are found where they are; the quality figure tells good from
+/// noisy, and the test trials have no say.
+#[test]
+fn planted_centres_are_found() {
+    let images = images(500, 50, 80, 8);
+    let mut recording = recording(&images, (22.0, 50.0), 6.0, 30, 1.0);
+    // Ten more without any field.
+    let mut responses = Array2::zeros((recording.presentations(), 40));
+    responses.slice_mut(s![.., ..30]).assign(recording.responses());
+    let mut stream = Seed::new(3).stream("noise");
+    responses.slice_mut(s![.., 30..]).mapv_inplace(|_: f32| StandardNormal.sample(&mut stream));
+    recording = Recording::new("planted", responses, recording.stimulus().to_vec(), 500).unwrap();
+    let split = split(&recording);
+    let views = split.views(&recording).unwrap();
+    let fit = |responses: &Array2<f32>| {
+        ReceptiveFields::fit(&views.train, &images, responses, &FieldConfig::default()).unwrap()
+    };
+    let found = fit(recording.responses());
+    assert!(found.reason.is_none());
+    // The centres as `recording` drew them.
+    let mut stream = Seed::new(99).stream("neurons");
+    let mut normal = || -> f32 { StandardNormal.sample(&mut stream) };
+    let truth: Vec<[f32; 2]> = (0..30).map(|_| [22.0 + 6.0 * normal(), 50.0 + 6.0 * normal()]).collect();
+    // Every other neuron answers to grey itself, the rest to its square, which cells say little about.
+    let mut errors: Vec<f32> = (0..30)
+        .step_by(2)
+        .filter_map(|n| {
+            found.fields[n].centre.map(|c| (c[0] - truth[n][0] - 0.5).hypot(c[1] - truth[n][1] - 0.5))
+        })
+        .collect();
+    errors.sort_by(f32::total_cmp);
+    assert_eq!(errors.len(), 15);
+    assert!(errors[7] < 1.0 && errors[14] < 2.5, "{errors:?}");
+    let false_centres = found.fields[30..].iter().filter(|f| f.centre.is_some()).count();
+    assert!(false_centres <= 2, "{false_centres}");
+    let quality = |n: usize| found.fields[n].correlation;
+    assert!((0..30).step_by(2).all(|n| quality(n) > 0.5) && (30..40).all(|n| quality(n) < 0.2));
+
+    let mut changed = recording.responses().clone();
+    for row in views.test.rows().into_iter().chain(views.validation.rows()) {
+        changed.row_mut(row).fill(1e3);
+    }
+    assert_eq!(fit(&changed), found);
+}
+
+/// The truth of the simulator has the centre of every neuron.
+#[test]
+fn centres_of_simulated_cortex_are_found_and_none_without_signal() {
+    use crate::simulate::{Population, SimulationConfig, simulate};
+    for population in [Population::V1, Population::Null] {
+        let config = SimulationConfig {
+            neurons: 60,
+            images: if population == Population::Null { 200 } else { 900 },
+            height: 48,
+            width: 96,
+            spontaneous_bins: 0,
+            ..SimulationConfig::new(population)
+        };
+        let simulated = simulate(&config, &|_| ()).unwrap();
+        let recording = &simulated.recording;
+        let split = split(recording);
+        let views = split.views(recording).unwrap();
+        let fitted = crate::Preset::Standard.fit(&views.train).unwrap();
+        let responses = fitted.apply(recording).unwrap();
+        let found =
+            ReceptiveFields::fit(&views.train, &simulated.images, &responses, &FieldConfig::default())
+                .unwrap();
+        assert!(found.fields.iter().all(|f| f.p > 0.0 && f.p <= f.q && f.q <= 1.0));
+        if population == Population::Null {
+            assert!(found.fields.iter().all(|f| f.centre.is_none()));
+            assert!(found.reason.unwrap().contains("not predicted"));
+            continue;
+        }
+        let truth = |n: usize| &simulated.truth.neurons[fitted.neurons()[n]];
+        let informative = (0..found.fields.len()).filter(|&n| truth(n).informative).count();
+        let centred: Vec<(usize, [f32; 2])> =
+            found.fields.iter().enumerate().filter_map(|(n, f)| Some((n, f.centre?))).collect();
+        let median = |mut errors: Vec<f32>| {
+            errors.sort_by(f32::total_cmp);
+            errors[errors.len() / 2]
+        };
+        let error = median(
+            centred.iter().map(|&(n, c)| (c[0] - truth(n).row).hypot(c[1] - truth(n).column)).collect(),
+        );
+        // What knowing the middle of the population alone would give.
+        let count = centred.len() as f32;
+        let middle = [0, 1]
+            .map(|k| centred.iter().map(|&(n, _)| [truth(n).row, truth(n).column][k]).sum::<f32>() / count);
+        let blind = median(
+            centred
+                .iter()
+                .map(|&(n, _)| (middle[0] - truth(n).row).hypot(middle[1] - truth(n).column))
+                .collect(),
+        );
+        assert!(2 * centred.len() > informative, "{} of {informative}", centred.len());
+        // Fields are 16 degrees wide; with more images the error falls below 4.
+        assert!(error < 8.0 && error < 0.5 * blind, "{error} against {blind}");
+    }
+}
+
 #[test]
 fn a_region_grows_from_what_stands_out_only() {
     let energy = [
@@ -121,6 +225,9 @@ fn without_signal_or_data_the_whole_image_is_used_and_the_reason_given() {
         let views = split.views(&noise).unwrap();
         let estimate = WindowEstimate::fit(&views.train, &images, noise.responses(), &config).unwrap();
         assert_eq!(estimate.window, Window::whole(&images));
+        let fields = FieldConfig { window: config, ..FieldConfig::default() };
+        let fields = ReceptiveFields::fit(&views.train, &images, noise.responses(), &fields).unwrap();
+        assert!(fields.reason.unwrap().contains(says) && fields.fields.iter().all(|f| f.centre.is_none()));
         let WindowSource::WholeImage { reason } = estimate.source else {
             panic!("{estimate:?}");
         };
@@ -136,7 +243,7 @@ fn one_thread_and_two_agree() {
     let views = split.views(&recording).unwrap();
     let run = |threads| {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
-            WindowEstimate::fit(&views.train, &images, recording.responses(), &WindowConfig::default())
+            ReceptiveFields::fit(&views.train, &images, recording.responses(), &FieldConfig::default())
                 .unwrap()
         })
     };
@@ -180,6 +287,13 @@ fn a_window_outside_the_image_is_refused() {
     }
     assert!(images.crop_resize(&whole, 0.0).is_err());
     assert!(images.crop_resize(&whole, f32::NAN).is_err());
+    let uniform = Images { pixels: Array3::from_elem((60, 30, 40), 9), degrees_per_pixel: 1.0 };
+    let answers = recording(&self::images(60, 30, 40, 6), (15.0, 20.0), 2.0, 3, 0.5);
+    let split = split(&answers);
+    let views = split.views(&answers).unwrap();
+    let fields =
+        ReceptiveFields::fit(&views.train, &uniform, answers.responses(), &FieldConfig::default()).unwrap();
+    assert!(fields.reason.is_some() && fields.fields.iter().all(|f| f.correlation == 0.0 && f.p == 1.0));
     // Larger pixels than the image: one is left.
     assert_eq!(images.crop_resize(&whole, 1000.0).unwrap().dim(), (2, 1, 1));
 }
