@@ -1,4 +1,4 @@
-use ndarray::ArrayD;
+use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use serde::{Deserialize, Serialize};
 
 /// The type of one element of an array, named as numpy names it.
@@ -173,7 +173,32 @@ impl Numeric {
     /// The sum of all elements in `f64`, with the rounding error of each addition carried along
     /// (Neumaier 1974), so that it does not depend on the order of the elements.
     pub fn sum(&self) -> f64 {
-        each!(self, array => compensated_sum(array.iter().map(|&v| Element::wide(v))))
+        let mut sum = CompensatedSum::default();
+        self.for_each(|v| sum.add(v));
+        sum.total()
+    }
+
+    /// Calls `f` with every element as `f64`, last axis fastest.
+    pub(crate) fn for_each(&self, mut f: impl FnMut(f64)) {
+        each!(self, array => array.iter().for_each(|&v| f(Element::wide(v))));
+    }
+
+    /// No element at all.
+    #[cfg(feature = "hdf5")]
+    pub(crate) fn empty(dtype: DType) -> Self {
+        with_element!(dtype, T => T::numeric(ArrayD::from_shape_vec(IxDyn(&[0]), Vec::new())
+            .unwrap_or_default()))
+    }
+
+    /// The same elements, in the order in which they lie in memory, in another shape.
+    pub(crate) fn reshaped(self, shape: &[usize], first_axis_fastest: bool) -> Result<Self, String> {
+        each!(self, array => {
+            let (values, _) = array.into_raw_vec_and_offset();
+            let count = values.len();
+            ArrayD::from_shape_vec(IxDyn(shape).set_f(first_axis_fastest), values)
+                .map(Element::numeric)
+                .map_err(|_| format!("{count} elements do not make the shape {shape:?}"))
+        })
     }
 
     /// Every element as `f64`, first axis fastest (MATLAB's `x(:)`). Integers beyond 2^53 are
@@ -200,15 +225,25 @@ impl Numeric {
 }
 
 /// Neumaier's sum. Infinities and NaN come out as plain addition gives them.
-pub(crate) fn compensated_sum(values: impl Iterator<Item = f64>) -> f64 {
-    let (mut sum, mut lost, mut plain) = (0.0_f64, 0.0_f64, 0.0_f64);
-    for value in values {
-        plain += value;
-        let next = sum + value;
-        lost += if sum.abs() >= value.abs() { (sum - next) + value } else { (value - next) + sum };
-        sum = next;
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct CompensatedSum {
+    sum: f64,
+    lost: f64,
+    plain: f64,
+}
+
+impl CompensatedSum {
+    pub fn add(&mut self, value: f64) {
+        self.plain += value;
+        let next = self.sum + value;
+        self.lost +=
+            if self.sum.abs() >= value.abs() { (self.sum - next) + value } else { (value - next) + self.sum };
+        self.sum = next;
     }
-    if plain.is_finite() { sum + lost } else { plain }
+
+    pub fn total(self) -> f64 {
+        if self.plain.is_finite() { self.sum + self.lost } else { self.plain }
+    }
 }
 
 #[cfg(test)]
@@ -221,9 +256,14 @@ mod tests {
     fn sums_do_not_lose_what_cancels() {
         let values = Numeric::from(array![1e100, 1.0, -1e100].into_dyn());
         assert_eq!(values.sum(), 1.0);
-        assert_eq!(compensated_sum([f64::INFINITY, 1.0].into_iter()), f64::INFINITY);
-        assert!(compensated_sum([f64::NAN, 1.0].into_iter()).is_nan());
-        assert_eq!(compensated_sum(std::iter::empty()), 0.0);
+        let sum = |values: &[f64]| {
+            let mut sum = CompensatedSum::default();
+            values.iter().for_each(|&v| sum.add(v));
+            sum.total()
+        };
+        assert_eq!(sum(&[f64::INFINITY, 1.0]), f64::INFINITY);
+        assert!(sum(&[f64::NAN, 1.0]).is_nan());
+        assert_eq!(sum(&[]), 0.0);
     }
 
     #[test]
