@@ -223,7 +223,7 @@ impl Contents {
 /// [`Error::Malformed`] naming the variable and the byte where the file is damaged.
 pub fn contents(path: impl AsRef<Path>) -> Result<Contents> {
     let path = path.as_ref();
-    let mut format = Format::of_content(path)?;
+    let format = Format::detect(path)?;
     let mut variables = Vec::new();
     match format {
         #[cfg(not(feature = "hdf5"))]
@@ -231,9 +231,6 @@ pub fn contents(path: impl AsRef<Path>) -> Result<Contents> {
         #[cfg(feature = "hdf5")]
         Format::Hdf5 | Format::Nwb => {
             let file = crate::hdf5::Hdf5File::open(path)?;
-            if crate::nwb::is_nwb(&file)? {
-                format = Format::Nwb;
-            }
             for name in file.datasets() {
                 let dataset = file.dataset(name)?;
                 let sum = file.sum(&dataset)?;

@@ -1,4 +1,6 @@
-use ndarray::{ArrayD, IxDyn, ShapeBuilder};
+use ndarray::ArrayD;
+#[cfg(feature = "hdf5")]
+use ndarray::{IxDyn, ShapeBuilder};
 use serde::{Deserialize, Serialize};
 
 /// The type of one element of an array, named as numpy names it.
@@ -60,6 +62,9 @@ pub(crate) trait Element: Copy + Default + Send + 'static {
     /// Calls `f` with each number of `bytes`, whose length is a multiple of [`Element::SIZE`].
     fn decode(bytes: &[u8], order: ByteOrder, f: impl FnMut(Self));
 
+    /// The numbers of `bytes` as `f32`, as far as both last.
+    fn decode_singles(bytes: &[u8], order: ByteOrder, slots: &mut [f32]);
+
     fn wide(self) -> f64;
 
     fn single(self) -> f32;
@@ -93,6 +98,22 @@ macro_rules! elements {
                         }
                         ByteOrder::Big => {
                             numbers.iter().for_each(|&b| f(<$kind>::from_be_bytes(b)));
+                        }
+                    }
+                }
+
+                fn decode_singles(bytes: &[u8], order: ByteOrder, slots: &mut [f32]) {
+                    let (numbers, _) = bytes.as_chunks::<{ size_of::<$kind>() }>();
+                    match order {
+                        ByteOrder::Little => {
+                            for (slot, &b) in slots.iter_mut().zip(numbers) {
+                                *slot = <$kind>::from_le_bytes(b) as f32;
+                            }
+                        }
+                        ByteOrder::Big => {
+                            for (slot, &b) in slots.iter_mut().zip(numbers) {
+                                *slot = <$kind>::from_be_bytes(b) as f32;
+                            }
                         }
                     }
                 }
@@ -191,6 +212,7 @@ impl Numeric {
     }
 
     /// The same elements, in the order in which they lie in memory, in another shape.
+    #[cfg(feature = "hdf5")]
     pub(crate) fn reshaped(self, shape: &[usize], first_axis_fastest: bool) -> Result<Self, String> {
         each!(self, array => {
             let (values, _) = array.into_raw_vec_and_offset();

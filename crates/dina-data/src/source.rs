@@ -450,15 +450,14 @@ impl<'a> Source<'a> {
                 for column in block.chunks_exact_mut(stride).take(now) {
                     self.singles_into::<T>(order, &mut column[..rows])?;
                 }
-                let scatter = |out: &mut [f32], row: usize| {
-                    for (slot, column) in out[first..first + now].iter_mut().zip(block.chunks_exact(stride)) {
-                        *slot = column[row];
-                    }
-                };
                 match &picks.rows {
-                    None => out.chunks_exact_mut(wide).enumerate().for_each(|(row, out)| scatter(out, row)),
+                    None => scatter(&block, stride, now, &mut out, wide, first),
                     Some(rows) => {
-                        out.chunks_exact_mut(wide).zip(rows).for_each(|(out, &row)| scatter(out, row));
+                        for (out, &row) in out.chunks_exact_mut(wide).zip(rows) {
+                            for column in 0..now {
+                                out[first + column] = block[column * stride + row];
+                            }
+                        }
                     }
                 }
                 first += now;
@@ -503,12 +502,7 @@ impl<'a> Source<'a> {
     fn singles_into<T: Element>(&mut self, order: ByteOrder, slots: &mut [f32]) -> Outcome<()> {
         let mut done = 0;
         self.in_stages(slots.len() as u64 * T::SIZE as u64, T::SIZE, |stage| {
-            let mut slots = slots[done..].iter_mut();
-            T::decode(stage, order, |v| {
-                if let Some(slot) = slots.next() {
-                    *slot = v.single();
-                }
-            });
+            T::decode_singles(stage, order, &mut slots[done..]);
             done += stage.len() / T::SIZE;
         })
     }
@@ -529,6 +523,35 @@ impl<'a> Source<'a> {
         ArrayD::from_shape_vec(IxDyn(&[rows, columns]), values)
             .map(Numeric::Float32)
             .map_err(|error| self.broken(format!("{rows} x {columns} is impossible ({error})")))
+    }
+}
+
+/// Writes `columns` columns, `stride` apart, into the rows of a matrix of width `wide`, from its
+/// column `first` on.
+///
+/// In squares of a cache line of `f32` by as many, so that both sides are read and written by lines.
+fn scatter(block: &[f32], stride: usize, columns: usize, out: &mut [f32], wide: usize, first: usize) {
+    const SIDE: usize = 16;
+    for (band, rows) in out.chunks_mut(SIDE * wide).enumerate() {
+        let top = band * SIDE;
+        let height = rows.len() / wide;
+        for left in (0..columns).step_by(SIDE) {
+            let width = SIDE.min(columns - left);
+            let mut square = [[0.0_f32; SIDE]; SIDE];
+            for (column, line) in square.iter_mut().take(width).enumerate() {
+                let start = (left + column) * stride + top;
+                // Columns are padded to whole lines.
+                if let Some(values) = block.get(start..start + SIDE) {
+                    line.copy_from_slice(values);
+                }
+            }
+            for (row, out) in rows.chunks_exact_mut(wide).take(height).enumerate() {
+                let out = &mut out[first + left..first + left + width];
+                for (slot, line) in out.iter_mut().zip(&square) {
+                    *slot = line[row];
+                }
+            }
+        }
     }
 }
 

@@ -23,12 +23,12 @@ use std::fs::File;
 use std::io::{BufRead, Error, ErrorKind, Read, Result, Seek, SeekFrom};
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::Scope;
 
 use decoder::{Damaged, Decoder, Input, PADDING, ROOM, Stop, WINDOW};
-use part::Part;
+use part::{Lookup, Part, Pool};
 
 /// Compressed bytes of a part: large enough that looking for its start and the unknown window cost
 /// little, small enough that a few of them take little memory.
@@ -40,6 +40,8 @@ const AIM: u64 = 3 << 19;
 const ALONE: u64 = 256 << 10;
 /// More threads than this wait for the reader.
 const MOST_THREADS: usize = 8;
+/// Parts that wait for the reader at most, which may be held up for longer than one takes.
+const AHEAD: u64 = 12;
 /// What the reader inflates by itself at once.
 const CHUNK: usize = 256 << 10;
 /// Compressed bytes that are read at once.
@@ -135,15 +137,16 @@ struct Workers {
     early: BTreeMap<u64, Option<Part>>,
     asked: u64,
     parts: u64,
-    ahead: u64,
     /// Compressed bytes of a part.
     size: u64,
+    pool: Arc<Mutex<Pool>>,
+    lookup: Box<Lookup>,
 }
 
 impl Workers {
     /// The part of this number, and work for those who are done.
     fn part(&mut self, number: u64) -> Option<Part> {
-        while self.asked < self.parts.min(number + 1 + self.ahead) {
+        while self.asked < self.parts.min(number + 1 + AHEAD) {
             // Nobody listens only where all threads are gone; the reader is told so below.
             let _ = self.tasks.send(self.asked);
             self.asked += 1;
@@ -294,11 +297,12 @@ impl<'scope, 'env> Inflated<'scope, 'env> {
             return Ok(());
         }
         let (tasks, waiting) = channel::<u64>();
-        let waiting = std::sync::Arc::new(Mutex::new(waiting));
+        let waiting = Arc::new(Mutex::new(waiting));
+        let pool = Arc::new(Mutex::new(Pool::default()));
         let (send, results) = channel();
         for _ in 0..idle.threads {
             let mut stretch = Stretch::new(Packed::open(idle.path, packed.offset, packed.length)?);
-            let waiting = waiting.clone();
+            let (waiting, pool) = (waiting.clone(), pool.clone());
             let send = send.clone();
             std::thread::Builder::new().name("inflate".to_owned()).spawn_scoped(idle.scope, move || {
                 let mut decoder = Decoder::new();
@@ -308,12 +312,13 @@ impl<'scope, 'env> Inflated<'scope, 'env> {
                     };
                     let mut report = Report { results: &send, number, part: None };
                     // A part that cannot be read is found so again by the reader, who says why.
-                    report.part = part::find(&mut stretch, &mut decoder, number * size, size).ok().flatten();
+                    report.part =
+                        part::find(&mut stretch, &mut decoder, number * size, size, &pool).ok().flatten();
                 }
             })?;
         }
-        let ahead = idle.threads as u64 + 1;
-        self.workers = Some(Workers { tasks, results, early: BTreeMap::new(), asked: number, parts, ahead, size });
+        let (early, lookup) = (BTreeMap::new(), Box::new([0; 1 << 16]));
+        self.workers = Some(Workers { tasks, results, early, asked: number, parts, size, pool, lookup });
         self.number = number;
         Ok(())
     }
@@ -349,9 +354,14 @@ impl<'scope, 'env> Inflated<'scope, 'env> {
         self.bit = part.end;
         self.ended = part.ended;
         self.out.truncate(WINDOW);
-        part.resolve(self.window, &mut self.out)?;
+        if let Some(workers) = &mut self.workers {
+            part::fill_lookup(&mut workers.lookup, &self.out);
+            part.resolve(&workers.lookup, self.window, &mut self.out)?;
+        }
         self.filled = self.out.len();
-        self.rest = part.known;
+        let (symbols, bytes) = part.into_buffers();
+        self.give_back(|pool| pool.symbols.push(symbols));
+        self.rest = bytes;
         self.add_to_checksum(WINDOW..self.filled);
         if let Some(adler) = &mut self.adler {
             adler.write(self.rest.get(WINDOW..).unwrap_or_default());
@@ -402,6 +412,15 @@ impl<'scope, 'env> Inflated<'scope, 'env> {
         self.check_end()
     }
 
+    /// Lets the threads have a buffer again.
+    fn give_back(&self, put: impl FnOnce(&mut Pool)) {
+        if let Some(workers) = &self.workers
+            && let Ok(mut pool) = workers.pool.lock()
+        {
+            put(&mut pool);
+        }
+    }
+
     fn place(&self) -> u64 {
         8 * self.stretch.base + self.decoder.bit() as u64
     }
@@ -409,7 +428,8 @@ impl<'scope, 'env> Inflated<'scope, 'env> {
     /// Moves the last bytes that were delivered to where the window is.
     fn keep_window(&mut self) {
         if self.rest.len() > WINDOW {
-            self.out = std::mem::take(&mut self.rest);
+            let used = std::mem::replace(&mut self.out, std::mem::take(&mut self.rest));
+            self.give_back(|pool| pool.bytes.push(used));
             self.taken = WINDOW;
             self.filled = self.out.len();
             self.window = WINDOW;

@@ -1,6 +1,7 @@
 //! A part of a stream, inflated by a thread that does not know what comes before it.
 
 use std::io::Result;
+use std::sync::Mutex;
 
 use super::decoder::{Decoder, ROOM, Stop, Symbol, WINDOW};
 use super::{READ, Stretch, damaged};
@@ -28,24 +29,39 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Adds the bytes that depend on the window, which is at the front of `out`, its last `window`
-    /// bytes being there.
-    pub fn resolve(&self, window: usize, out: &mut Vec<u8>) -> Result<()> {
-        let mut whole = true;
-        let from = (WINDOW - window) as u16;
-        out.reserve(self.unknown.len());
-        let (before, _) = out.split_at(WINDOW);
-        let before: Vec<u8> = before.to_vec();
-        out.extend(self.unknown.iter().map(|&symbol| match u8::try_from(symbol) {
-            Ok(byte) => byte,
-            Err(_) => {
-                let place = symbol - PLACE;
-                whole &= place >= from;
-                before.get(usize::from(place)).copied().unwrap_or_default()
-            }
-        }));
-        if whole { Ok(()) } else { Err(damaged("a match reaches before the start")) }
+    /// Adds the bytes that depend on the window, of which `lookup` has the last `window` bytes.
+    pub fn resolve(&self, lookup: &Lookup, window: usize, out: &mut Vec<u8>) -> Result<()> {
+        let before = PLACE..PLACE + (WINDOW - window) as u16;
+        if !before.is_empty() && self.unknown.iter().any(|symbol| before.contains(symbol)) {
+            return Err(damaged("a match reaches before the start"));
+        }
+        out.extend(self.unknown.iter().map(|&symbol| lookup[usize::from(symbol)]));
+        Ok(())
     }
+
+    /// What can be used again.
+    pub fn into_buffers(self) -> (Vec<u16>, Vec<u8>) {
+        (self.unknown, self.known)
+    }
+}
+
+/// The byte that a symbol means: itself, or what is at its place in the window.
+pub(super) type Lookup = [u8; 1 << 16];
+
+/// Bytes that stand for themselves, and those of a window.
+pub(super) fn fill_lookup(lookup: &mut Lookup, window: &[u8]) {
+    for (byte, slot) in lookup.iter_mut().enumerate().take(usize::from(PLACE)) {
+        *slot = byte as u8;
+    }
+    let places = lookup[usize::from(PLACE)..].iter_mut();
+    places.zip(window).for_each(|(slot, &byte)| *slot = byte);
+}
+
+/// Buffers that were used, so that each part does not need memory of its own.
+#[derive(Default)]
+pub(super) struct Pool {
+    pub symbols: Vec<Vec<u16>>,
+    pub bytes: Vec<Vec<u8>>,
 }
 
 /// Inflates from the first block that starts in `size` bytes from `at` on, to the first that starts
@@ -55,6 +71,7 @@ pub(super) fn find(
     decoder: &mut Decoder,
     at: u64,
     size: u64,
+    pool: &Mutex<Pool>,
 ) -> Result<Option<Part>> {
     stretch.go_to(at, size as usize + READ)?;
     let search = 8 * SEARCH.min(size as usize);
@@ -67,7 +84,7 @@ pub(super) fn find(
             continue;
         }
         let length = stretch.bytes.len();
-        if let Some(part) = inflate(stretch, decoder, candidate, size) {
+        if let Some(part) = inflate(stretch, decoder, candidate, size, pool) {
             return Ok(Some(part));
         }
         if stretch.bytes.len() > length {
@@ -103,10 +120,22 @@ pub(super) fn candidate(bytes: &[u8], from: usize, to: usize) -> Option<usize> {
 }
 
 /// Inflates to the first block that starts `size` bytes or more into the stretch.
-fn inflate(stretch: &mut Stretch, decoder: &mut Decoder, start: usize, size: u64) -> Option<Part> {
+fn inflate(
+    stretch: &mut Stretch,
+    decoder: &mut Decoder,
+    start: usize,
+    size: u64,
+    pool: &Mutex<Pool>,
+) -> Option<Part> {
     let limit = 8 * size as usize;
     let mut ended = false;
-    let mut unknown: Vec<u16> = (0..WINDOW as u16).map(|place| PLACE + place).collect();
+    let (mut unknown, mut known) = match pool.lock() {
+        Ok(mut pool) => (pool.symbols.pop().unwrap_or_default(), pool.bytes.pop().unwrap_or_default()),
+        Err(_) => return None,
+    };
+    unknown.clear();
+    unknown.extend((0..WINDOW as u16).map(|place| PLACE + place));
+    known.clear();
     let mut at = WINDOW;
     let mut clear = false;
     while !clear && !ended {
@@ -123,7 +152,6 @@ fn inflate(stretch: &mut Stretch, decoder: &mut Decoder, start: usize, size: u64
         }
     }
     unknown.truncate(at);
-    let mut known = Vec::new();
     if clear && !ended && decoder.bit() < limit {
         known.extend(unknown[at - WINDOW..].iter().map(|&symbol| symbol as u8));
         at = WINDOW;
