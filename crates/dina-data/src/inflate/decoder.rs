@@ -1,8 +1,8 @@
 //! Decoding of deflate blocks (RFC 1951) from any bit of a stream on.
 
 use super::table::{
-    CONTINUED, DISTANCE_BITS, DISTANCE_SYMBOLS, LITERAL, LITERAL_BITS, LITERAL_SYMBOLS, SPECIAL, Tables, extra,
-    fill, is_end, value, width,
+    CONTINUED, DISTANCE_BITS, DISTANCE_ENTRIES, DISTANCE_SYMBOLS, LITERAL, LITERAL_BITS, LITERAL_ENTRIES,
+    LITERAL_SYMBOLS, SPECIAL, Tables, extra, fill, is_end, value, width,
 };
 
 /// How far back a match may reach.
@@ -155,17 +155,8 @@ impl Decoder {
                 State::Stored(left) => self.stored(input, out, at, left)?,
                 State::Symbols => self.symbols(input, out, from, at)?,
             };
-            if input.complete && self.bit() > 8 * (input.bytes.len().saturating_sub(PADDING)) {
-                return Err(Damaged("the data end too early"));
-            }
-            match stop {
-                Some(stop) => return Ok(stop),
-                None if self.state == State::Header && self.last => {
-                    self.state = State::End;
-                    return Ok(Stop::End);
-                }
-                None if self.state == State::Header => return Ok(Stop::Block),
-                None => {}
+            if let Some(stop) = self.checked(input, stop)? {
+                return Ok(stop);
             }
         }
     }
@@ -293,111 +284,233 @@ impl Decoder {
         from: usize,
         at: &mut usize,
     ) -> Result<Option<Stop>, Damaged> {
-        const LITERALS: u64 = (1 << LITERAL_BITS) - 1;
-        const DISTANCES: u64 = (1 << DISTANCE_BITS) - 1;
-        let literals = &self.tables.literals;
-        let distances = &self.tables.distances;
-        let bytes = input.bytes;
-        let Self { mut next, mut bits, mut count, .. } = *self;
-        let mut to = *at;
-        let most_in = bytes.len().saturating_sub(AHEAD);
-        let Some(most_out) = out.len().checked_sub(ROOM) else {
+        let Some(mut lane) = Lane::enter(self, input, out, from, *at) else {
             return Ok(Some(Stop::Output));
         };
-        macro_rules! refill {
-            () => {
-                if let Some(word) = bytes.get(next..).and_then(<[u8]>::first_chunk) {
-                    bits |= u64::from_le_bytes(*word) << count;
-                    next += (63 - count as usize) >> 3;
-                    count |= 56;
-                }
-            };
-        }
-        macro_rules! consume {
-            ($n:expr) => {
-                bits >>= $n;
-                count = count.wrapping_sub($n);
-            };
-        }
         let result = loop {
-            if next > most_in {
-                break Ok(Some(Stop::Input));
+            if let Some(result) = lane.step() {
+                break result;
             }
-            if to > most_out {
-                break Ok(Some(Stop::Output));
-            }
-            refill!();
-            // 56 bits are there: three codes of at most 15 fit.
-            let mut entry = literals[(bits & LITERALS) as usize];
-            if entry & LITERAL != 0 {
-                consume!(width(entry));
-                out[to] = T::from((entry >> 16) as u8);
-                to += 1;
-                entry = literals[(bits & LITERALS) as usize];
-                if entry & LITERAL != 0 {
-                    consume!(width(entry));
-                    out[to] = T::from((entry >> 16) as u8);
-                    to += 1;
-                    entry = literals[(bits & LITERALS) as usize];
-                    if entry & LITERAL != 0 {
-                        consume!(width(entry));
-                        out[to] = T::from((entry >> 16) as u8);
-                        to += 1;
-                        continue;
-                    }
-                }
-                refill!();
-            }
-            if entry & SPECIAL != 0 {
-                if entry & CONTINUED != 0 {
-                    consume!(LITERAL_BITS);
-                    let index = value(entry) + (bits & ((1 << extra(entry)) - 1)) as usize;
-                    entry = literals.get(index).copied().unwrap_or(SPECIAL);
-                }
-                if entry & LITERAL != 0 {
-                    consume!(width(entry));
-                    out[to] = T::from((entry >> 16) as u8);
-                    to += 1;
-                    continue;
-                }
-                if is_end(entry) {
-                    consume!(width(entry));
-                    break Ok(None);
-                }
-                if entry & SPECIAL != 0 {
-                    break Err(Damaged("a code is not one of its block"));
-                }
-            }
-            // A length: at most 15 + 5 bits, and a distance: at most 15 + 13.
-            consume!(width(entry));
-            let length = value(entry) + (bits & ((1 << extra(entry)) - 1)) as usize;
-            consume!(extra(entry));
-            let mut entry = distances[(bits & DISTANCES) as usize];
-            if entry & (SPECIAL | CONTINUED) == SPECIAL | CONTINUED {
-                consume!(DISTANCE_BITS);
-                let index = value(entry) + (bits & ((1 << extra(entry)) - 1)) as usize;
-                entry = distances.get(index).copied().unwrap_or(SPECIAL);
-            }
-            if entry & SPECIAL != 0 {
-                break Err(Damaged("a distance is not one of its block"));
-            }
-            consume!(width(entry));
-            let distance = value(entry) + (bits & ((1 << extra(entry)) - 1)) as usize;
-            consume!(extra(entry));
-            if distance > to - from {
-                break Err(Damaged("a match reaches before the start"));
-            }
-            copy(out, to, distance, length);
-            to += length;
         };
-        self.next = next;
-        self.bits = bits;
-        self.count = count;
-        *at = to;
+        let place = lane.leave();
+        self.settle(place, at);
         if result == Ok(None) {
             self.state = State::Header;
         }
         result
+    }
+
+    fn settle(&mut self, place: Place, at: &mut usize) {
+        self.next = place.next;
+        self.bits = place.bits;
+        self.count = place.count;
+        *at = place.to;
+    }
+
+    /// What a stop means for the caller; `None` where it is nothing to him.
+    fn checked(&mut self, input: Input<'_>, stop: Option<Stop>) -> Result<Option<Stop>, Damaged> {
+        if input.complete && self.bit() > 8 * (input.bytes.len().saturating_sub(PADDING)) {
+            return Err(Damaged("the data end too early"));
+        }
+        Ok(match stop {
+            None if self.state == State::Header && self.last => {
+                self.state = State::End;
+                Some(Stop::End)
+            }
+            None if self.state == State::Header => Some(Stop::Block),
+            other => other,
+        })
+    }
+
+    /// Whether it is among the symbols of a block, so that [`both`] can go on.
+    pub fn in_symbols(&self) -> bool {
+        self.state == State::Symbols
+    }
+}
+
+/// A decoder, its input and what it decodes into.
+pub(super) struct Side<'a, T> {
+    pub decoder: &'a mut Decoder,
+    pub input: Input<'a>,
+    pub out: &'a mut [T],
+    pub at: &'a mut usize,
+}
+
+impl<T: Symbol> Side<'_, T> {
+    fn lane(&mut self) -> Option<Lane<'_, T>> {
+        Lane::enter(self.decoder, self.input, self.out, 0, *self.at)
+    }
+
+    /// Keeps where a lane stopped, and finds out what that means.
+    fn settle(self, place: Place, result: Option<Result<Option<Stop>, Damaged>>) -> Paused {
+        self.decoder.settle(place, self.at);
+        let result = result?;
+        if result == Ok(None) {
+            self.decoder.state = State::Header;
+        }
+        result.and_then(|stop| self.decoder.checked(self.input, stop)).transpose()
+    }
+}
+
+/// Why one of two stopped, where it did.
+pub(super) type Paused = Option<Result<Stop, Damaged>>;
+
+/// Decodes two places of a stream in turns until one of them stops; both are among the symbols of a
+/// block.
+///
+/// Where a code starts is known only when the one before was looked up, so a single decoder waits for
+/// the memory most of the time. Two that do not depend on each other wait at the same time.
+pub(super) fn both<T: Symbol>(mut first: Side<'_, T>, mut second: Side<'_, T>) -> (Paused, Paused) {
+    let (Some(mut one), Some(mut two)) = (first.lane(), second.lane()) else {
+        return (Some(Ok(Stop::Output)), Some(Ok(Stop::Output)));
+    };
+    let (mut stop_one, mut stop_two) = (None, None);
+    while stop_one.is_none() && stop_two.is_none() {
+        stop_one = one.step();
+        stop_two = two.step();
+    }
+    let (place_one, place_two) = (one.leave(), two.leave());
+    (first.settle(place_one, stop_one), second.settle(place_two, stop_two))
+}
+
+/// Where a decoder is.
+struct Place {
+    next: usize,
+    bits: u64,
+    count: u32,
+    to: usize,
+}
+
+/// A decoder among the symbols of a block, its place in registers.
+struct Lane<'a, T> {
+    bytes: &'a [u8],
+    out: &'a mut [T],
+    literals: &'a [u32; LITERAL_ENTRIES],
+    distances: &'a [u32; DISTANCE_ENTRIES],
+    next: usize,
+    bits: u64,
+    count: u32,
+    to: usize,
+    from: usize,
+    most_in: usize,
+    most_out: usize,
+}
+
+impl<'a, T: Symbol> Lane<'a, T> {
+    #[inline(always)]
+    fn enter(d: &'a Decoder, input: Input<'a>, out: &'a mut [T], from: usize, to: usize) -> Option<Self> {
+        let most_out = out.len().checked_sub(ROOM)?;
+        Some(Self {
+            bytes: input.bytes,
+            literals: &d.tables.literals,
+            distances: &d.tables.distances,
+            next: d.next,
+            bits: d.bits,
+            count: d.count,
+            to,
+            from,
+            most_in: input.bytes.len().saturating_sub(AHEAD),
+            most_out,
+            out,
+        })
+    }
+    #[inline(always)]
+    fn leave(self) -> Place {
+        Place { next: self.next, bits: self.bits, count: self.count, to: self.to }
+    }
+
+    #[inline(always)]
+    fn refill(&mut self) {
+        if let Some(word) = self.bytes.get(self.next..).and_then(<[u8]>::first_chunk) {
+            self.bits |= u64::from_le_bytes(*word) << self.count;
+            self.next += (63 - self.count as usize) >> 3;
+            self.count |= 56;
+        }
+    }
+    #[inline(always)]
+    fn consume(&mut self, n: u32) {
+        self.bits >>= n;
+        self.count = self.count.wrapping_sub(n);
+    }
+
+    #[inline(always)]
+    fn literal(&mut self, entry: u32) {
+        self.consume(width(entry));
+        self.out[self.to] = T::from((entry >> 16) as u8);
+        self.to += 1;
+    }
+    /// A few symbols; a result where it cannot go on. `Ok(None)` is the end of the block.
+    #[inline(always)]
+    fn step(&mut self) -> Option<Result<Option<Stop>, Damaged>> {
+        const LITERALS: u64 = (1 << LITERAL_BITS) - 1;
+        if self.next > self.most_in {
+            return Some(Ok(Some(Stop::Input)));
+        }
+        if self.to > self.most_out {
+            return Some(Ok(Some(Stop::Output)));
+        }
+        self.refill();
+        // 56 bits are there: three codes of at most 15 fit.
+        let mut entry = self.literals[(self.bits & LITERALS) as usize];
+        if entry & LITERAL != 0 {
+            self.literal(entry);
+            entry = self.literals[(self.bits & LITERALS) as usize];
+            if entry & LITERAL != 0 {
+                self.literal(entry);
+                entry = self.literals[(self.bits & LITERALS) as usize];
+                if entry & LITERAL != 0 {
+                    self.literal(entry);
+                    return None;
+                }
+            }
+            self.refill();
+        }
+        self.other(entry)
+    }
+    /// A length and its distance, the end of the block, or a code that goes on.
+    #[inline(always)]
+    fn other(&mut self, mut entry: u32) -> Option<Result<Option<Stop>, Damaged>> {
+        const DISTANCES: u64 = (1 << DISTANCE_BITS) - 1;
+        if entry & SPECIAL != 0 {
+            if entry & CONTINUED != 0 {
+                self.consume(LITERAL_BITS);
+                let index = value(entry) + (self.bits & ((1 << extra(entry)) - 1)) as usize;
+                entry = self.literals.get(index).copied().unwrap_or(SPECIAL);
+            }
+            if entry & LITERAL != 0 {
+                self.literal(entry);
+                return None;
+            }
+            if is_end(entry) {
+                self.consume(width(entry));
+                return Some(Ok(None));
+            }
+            if entry & SPECIAL != 0 {
+                return Some(Err(Damaged("a code is not one of its block")));
+            }
+        }
+        // A length: at most 15 + 5 bits, and a distance: at most 15 + 13.
+        self.consume(width(entry));
+        let length = value(entry) + (self.bits & ((1 << extra(entry)) - 1)) as usize;
+        self.consume(extra(entry));
+        let mut entry = self.distances[(self.bits & DISTANCES) as usize];
+        if entry & (SPECIAL | CONTINUED) == SPECIAL | CONTINUED {
+            self.consume(DISTANCE_BITS);
+            let index = value(entry) + (self.bits & ((1 << extra(entry)) - 1)) as usize;
+            entry = self.distances.get(index).copied().unwrap_or(SPECIAL);
+        }
+        if entry & SPECIAL != 0 {
+            return Some(Err(Damaged("a distance is not one of its block")));
+        }
+        self.consume(width(entry));
+        let distance = value(entry) + (self.bits & ((1 << extra(entry)) - 1)) as usize;
+        self.consume(extra(entry));
+        if distance > self.to - self.from {
+            return Some(Err(Damaged("a match reaches before the start")));
+        }
+        copy(self.out, self.to, distance, length);
+        self.to += length;
+        None
     }
 }
 

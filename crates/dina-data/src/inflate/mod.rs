@@ -10,7 +10,9 @@
 //! speed alone. Where they found nothing, the reader inflates by itself.
 //!
 //! The decoder keeps 64 bits of the stream in a register and decodes up to three literals between
-//! refills, because responses are mostly noise, and noise is mostly literals.
+//! refills, because responses are mostly noise, and noise is mostly literals. A thread decodes two
+//! parts in turns: a code has to be looked up before the next one can be, and two streams fill each
+//! other's waiting.
 
 mod decoder;
 mod part;
@@ -28,7 +30,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::Scope;
 
 use decoder::{Damaged, Decoder, Input, PADDING, ROOM, Stop, WINDOW};
-use part::{Lookup, Part, Pool};
+use part::{Bench, Lookup, Part, Pool};
 
 /// Compressed bytes of a part: large enough that looking for its start and the unknown window cost
 /// little, small enough that a few of them take little memory.
@@ -301,19 +303,29 @@ impl<'scope, 'env> Inflated<'scope, 'env> {
         let pool = Arc::new(Mutex::new(Pool::default()));
         let (send, results) = channel();
         for _ in 0..idle.threads {
-            let mut stretch = Stretch::new(Packed::open(idle.path, packed.offset, packed.length)?);
+            let bench = || -> Result<Bench> {
+                let stretch = Stretch::new(Packed::open(idle.path, packed.offset, packed.length)?);
+                Ok(Bench { stretch, decoder: Decoder::new() })
+            };
+            let (mut one, mut two) = (bench()?, bench()?);
             let (waiting, pool) = (waiting.clone(), pool.clone());
             let send = send.clone();
             std::thread::Builder::new().name("inflate".to_owned()).spawn_scoped(idle.scope, move || {
-                let mut decoder = Decoder::new();
                 loop {
-                    let Ok(Ok(number)) = waiting.lock().map(|waiting| waiting.recv()) else {
+                    let Ok((Ok(first), second)) = waiting.lock().map(|w| (w.recv(), w.try_recv())) else {
                         return;
                     };
-                    let mut report = Report { results: &send, number, part: None };
+                    let mut report = Report { results: &send, number: first, part: None };
                     // A part that cannot be read is found so again by the reader, who says why.
-                    report.part =
-                        part::find(&mut stretch, &mut decoder, number * size, size, &pool).ok().flatten();
+                    let Ok(second) = second else {
+                        report.part = part::find(&mut one, first * size, size, &pool).ok().flatten();
+                        continue;
+                    };
+                    let mut later = Report { results: &send, number: second, part: None };
+                    let at = [first * size, second * size];
+                    if let Ok(parts) = part::find_both([&mut one, &mut two], at, size, &pool) {
+                        [report.part, later.part] = parts;
+                    }
                 }
             })?;
         }

@@ -3,7 +3,7 @@
 use std::io::Result;
 use std::sync::Mutex;
 
-use super::decoder::{Decoder, ROOM, Stop, Symbol, WINDOW};
+use super::decoder::{Damaged, Decoder, ROOM, Side, Stop, Symbol, WINDOW, both};
 use super::{READ, Stretch, damaged};
 
 /// A part that grows beyond this is left to the reader, who needs no memory for it.
@@ -64,36 +64,64 @@ pub(super) struct Pool {
     pub bytes: Vec<Vec<u8>>,
 }
 
+/// A thread's means to inflate a part.
+pub(super) struct Bench {
+    pub stretch: Stretch,
+    pub decoder: Decoder,
+}
+
 /// Inflates from the first block that starts in `size` bytes from `at` on, to the first that starts
 /// behind them; `None` where none is found, or it would be too large.
-pub(super) fn find(
-    stretch: &mut Stretch,
-    decoder: &mut Decoder,
-    at: u64,
+pub(super) fn find(bench: &mut Bench, at: u64, size: u64, pool: &Mutex<Pool>) -> Result<Option<Part>> {
+    bench.stretch.go_to(at, size as usize + READ)?;
+    let job = Job::begin(bench, 0, size, pool);
+    finish(job, size, pool)
+}
+
+/// The same of two parts at once, which takes less than one after the other.
+pub(super) fn find_both(
+    benches: [&mut Bench; 2],
+    at: [u64; 2],
     size: u64,
     pool: &Mutex<Pool>,
-) -> Result<Option<Part>> {
-    stretch.go_to(at, size as usize + READ)?;
-    let search = 8 * SEARCH.min(size as usize);
-    let mut tries = 0;
-    let mut bit = 0;
-    while let Some(candidate) = candidate(&stretch.bytes, bit, search) {
-        decoder.start_at(candidate, stretch.input());
-        bit = candidate + 1;
-        if !decoder.enters(stretch.input()) {
-            continue;
+) -> Result<[Option<Part>; 2]> {
+    let [first, second] = benches;
+    first.stretch.go_to(at[0], size as usize + READ)?;
+    second.stretch.go_to(at[1], size as usize + READ)?;
+    let mut jobs = (Job::begin(first, 0, size, pool), Job::begin(second, 0, size, pool));
+    if let (Some(one), Some(two)) = (&mut jobs.0, &mut jobs.1) {
+        while one.is_active() && two.is_active() {
+            if one.phase == two.phase && one.bench.decoder.in_symbols() && two.bench.decoder.in_symbols() {
+                Job::step_both(one, two);
+            } else if !one.bench.decoder.in_symbols() || one.phase == Phase::Places {
+                one.step();
+            } else {
+                two.step();
+            }
         }
-        let length = stretch.bytes.len();
-        if let Some(part) = inflate(stretch, decoder, candidate, size, pool) {
-            return Ok(Some(part));
+    }
+    Ok([finish(jobs.0, size, pool)?, finish(jobs.1, size, pool)?])
+}
+
+/// Inflates to the end, from later starts where one was none.
+fn finish(job: Option<Job<'_>>, size: u64, pool: &Mutex<Pool>) -> Result<Option<Part>> {
+    let Some(mut job) = job else {
+        return Ok(None);
+    };
+    for _ in 0..MOST_TRIES {
+        while job.is_active() {
+            job.step();
         }
-        if stretch.bytes.len() > length {
-            stretch.go_to(at, size as usize + READ)?;
+        if job.phase == Phase::Done {
+            return Ok(Some(job.part()));
         }
-        tries += 1;
-        if tries == MOST_TRIES {
-            break;
-        }
+        let (bench, bit) = (job.bench, job.start + 1);
+        let at = bench.stretch.base;
+        bench.stretch.go_to(at, size as usize + READ)?;
+        job = match Job::begin(bench, bit, size, pool) {
+            Some(job) => job,
+            None => return Ok(None),
+        };
     }
     Ok(None)
 }
@@ -119,80 +147,175 @@ pub(super) fn candidate(bytes: &[u8], from: usize, to: usize) -> Option<usize> {
     })
 }
 
-/// Inflates to the first block that starts `size` bytes or more into the stretch.
-fn inflate(
-    stretch: &mut Stretch,
-    decoder: &mut Decoder,
-    start: usize,
-    size: u64,
-    pool: &Mutex<Pool>,
-) -> Option<Part> {
-    let limit = 8 * size as usize;
-    let mut ended = false;
-    let (mut unknown, mut known) = match pool.lock() {
-        Ok(mut pool) => (pool.symbols.pop().unwrap_or_default(), pool.bytes.pop().unwrap_or_default()),
-        Err(_) => return None,
-    };
-    unknown.clear();
-    unknown.extend((0..WINDOW as u16).map(|place| PLACE + place));
-    known.clear();
-    let mut at = WINDOW;
-    let mut clear = false;
-    while !clear && !ended {
-        match step(stretch, decoder, &mut unknown, &mut at)? {
-            Stop::Block => {
-                let window = unknown[..at].last_chunk::<WINDOW>()?;
-                clear = at >= 2 * WINDOW && window.iter().fold(0, |most, &s| most.max(s)) < PLACE;
-                if decoder.bit() >= limit {
-                    break;
-                }
-            }
-            Stop::End => ended = true,
-            Stop::Input | Stop::Output => {}
-        }
-    }
-    unknown.truncate(at);
-    if clear && !ended && decoder.bit() < limit {
-        known.extend(unknown[at - WINDOW..].iter().map(|&symbol| symbol as u8));
-        at = WINDOW;
-        loop {
-            match step(stretch, decoder, &mut known, &mut at)? {
-                Stop::Block if decoder.bit() < limit => {}
-                Stop::Block => break,
-                Stop::End => {
-                    ended = true;
-                    break;
-                }
-                Stop::Input | Stop::Output => {}
-            }
-        }
-        known.truncate(at);
-    }
-    unknown.drain(..WINDOW);
-    if known.len() <= WINDOW {
-        known.clear();
-    }
-    let base = 8 * stretch.base;
-    Some(Part { start: base + start as u64, end: base + decoder.bit() as u64, ended, unknown, known })
+/// What a part is inflated into at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Bytes and places in the window.
+    Places,
+    /// Bytes: nothing refers to the window any more.
+    Bytes,
+    Done,
+    /// The start was none, or the part is too large.
+    Failed,
 }
 
-/// Decodes on, and makes place where some is missing; `None` where the stream is none.
-fn step<T: Symbol>(
-    stretch: &mut Stretch,
-    decoder: &mut Decoder,
-    out: &mut Vec<T>,
-    at: &mut usize,
-) -> Option<Stop> {
-    if out.len() < *at + 4 * ROOM {
+/// A part that is being inflated.
+struct Job<'b> {
+    bench: &'b mut Bench,
+    /// The bit of the stretch where it starts, and the one from which on it may end.
+    start: usize,
+    limit: usize,
+    unknown: Vec<u16>,
+    known: Vec<u8>,
+    /// The end of what is inflated, in the one of the two that is in use.
+    at: usize,
+    phase: Phase,
+    ended: bool,
+}
+
+impl<'b> Job<'b> {
+    /// Looks for a start from a bit of the stretch on.
+    fn begin(bench: &'b mut Bench, from: usize, size: u64, pool: &Mutex<Pool>) -> Option<Self> {
+        let search = 8 * SEARCH.min(size as usize);
+        let mut bit = from;
+        let start = loop {
+            let start = candidate(&bench.stretch.bytes, bit, search)?;
+            bench.decoder.start_at(start, bench.stretch.input());
+            if bench.decoder.enters(bench.stretch.input()) {
+                break start;
+            }
+            bit = start + 1;
+        };
+        let (mut unknown, mut known) = {
+            let mut pool = pool.lock().ok()?;
+            (pool.symbols.pop().unwrap_or_default(), pool.bytes.pop().unwrap_or_default())
+        };
+        unknown.clear();
+        unknown.extend((0..WINDOW as u16).map(|place| PLACE + place));
+        known.clear();
+        let limit = 8 * size as usize;
+        Some(Self { bench, start, limit, unknown, known, at: WINDOW, phase: Phase::Places, ended: false })
+    }
+
+    fn is_active(&self) -> bool {
+        matches!(self.phase, Phase::Places | Phase::Bytes)
+    }
+
+    /// Makes place where some is missing.
+    fn make_room(&mut self) {
+        let fits = match self.phase {
+            Phase::Places => grow(&mut self.unknown, self.at),
+            _ => grow(&mut self.known, self.at),
+        };
+        if !fits {
+            self.phase = Phase::Failed;
+        }
+    }
+
+    /// Decodes to the next stop.
+    fn step(&mut self) {
+        self.make_room();
+        let Bench { stretch, decoder } = &mut *self.bench;
+        let stop = match self.phase {
+            Phase::Places => decoder.run(stretch.input(), &mut self.unknown, 0, &mut self.at),
+            Phase::Bytes => decoder.run(stretch.input(), &mut self.known, 0, &mut self.at),
+            Phase::Done | Phase::Failed => return,
+        };
+        self.settle(stop);
+    }
+
+    /// The same of two jobs in one phase, until one stops.
+    fn step_both(one: &mut Self, two: &mut Self) {
+        one.make_room();
+        two.make_room();
+        let (first, second) = match (one.phase, two.phase) {
+            (Phase::Places, Phase::Places) => both(
+                side(one.bench, &mut one.unknown, &mut one.at),
+                side(two.bench, &mut two.unknown, &mut two.at),
+            ),
+            (Phase::Bytes, Phase::Bytes) => both(
+                side(one.bench, &mut one.known, &mut one.at),
+                side(two.bench, &mut two.known, &mut two.at),
+            ),
+            _ => return,
+        };
+        if let Some(stop) = first {
+            one.settle(stop);
+        }
+        if let Some(stop) = second {
+            two.settle(stop);
+        }
+    }
+
+    fn settle(&mut self, stop: std::result::Result<Stop, Damaged>) {
+        match stop {
+            Ok(Stop::Block) => {
+                if self.bench.decoder.bit() >= self.limit {
+                    self.phase = Phase::Done;
+                } else if self.phase == Phase::Places {
+                    self.forget_window();
+                }
+            }
+            Ok(Stop::End) => {
+                self.ended = true;
+                self.phase = Phase::Done;
+            }
+            Ok(Stop::Input) => {
+                if self.bench.stretch.extend(READ).is_err() {
+                    self.phase = Phase::Failed;
+                }
+            }
+            Ok(Stop::Output) => {}
+            Err(_) => self.phase = Phase::Failed,
+        }
+    }
+
+    /// Goes on with bytes, where no place is left in what later matches can refer to.
+    fn forget_window(&mut self) {
+        let Some(window) = self.unknown[..self.at].last_chunk::<WINDOW>() else {
+            return;
+        };
+        if self.at >= 2 * WINDOW && window.iter().fold(0, |most, &symbol| most.max(symbol)) < PLACE {
+            self.known.extend(window.iter().map(|&symbol| symbol as u8));
+            self.unknown.truncate(self.at);
+            self.at = WINDOW;
+            self.phase = Phase::Bytes;
+        }
+    }
+
+    fn part(mut self) -> Part {
+        match self.known.is_empty() {
+            true => self.unknown.truncate(self.at),
+            false => self.known.truncate(self.at),
+        }
+        self.unknown.drain(..WINDOW);
+        if self.known.len() <= WINDOW {
+            self.known.clear();
+        }
+        let base = 8 * self.bench.stretch.base;
+        Part {
+            start: base + self.start as u64,
+            end: base + self.bench.decoder.bit() as u64,
+            ended: self.ended,
+            unknown: self.unknown,
+            known: self.known,
+        }
+    }
+}
+
+fn side<'a, T: Symbol>(bench: &'a mut Bench, out: &'a mut [T], at: &'a mut usize) -> Side<'a, T> {
+    let Bench { stretch, decoder } = bench;
+    Side { decoder, input: stretch.input(), out, at }
+}
+
+/// Makes room behind `at`; `false` where there is too much already.
+fn grow<T: Symbol>(out: &mut Vec<T>, at: usize) -> bool {
+    if out.len() < at + 4 * ROOM {
         if out.len() > MOST_OUT {
-            return None;
+            return false;
         }
         let more = out.len().max(4 * WINDOW);
         out.resize(out.len() + more, T::default());
     }
-    let stop = decoder.run(stretch.input(), out, 0, at).ok()?;
-    if stop == Stop::Input {
-        stretch.extend(READ).ok()?;
-    }
-    Some(stop)
+    true
 }

@@ -70,10 +70,18 @@ fn noise_is_inflated_by_the_threads_and_comes_back() {
     let stream = zlib(&content, 2);
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(&stream).unwrap();
-    let mut stretch = Stretch::new(Packed::open(file.path(), 0, stream.len() as u64).unwrap());
-    let mut decoder = Decoder::new();
-    let part = part::find(&mut stretch, &mut decoder, 1 << 20, 1 << 20, &Mutex::default()).unwrap().unwrap();
+    let bench = || {
+        let stretch = Stretch::new(Packed::open(file.path(), 0, stream.len() as u64).unwrap());
+        Bench { stretch, decoder: Decoder::new() }
+    };
+    let find = |at| part::find(&mut bench(), at, 1 << 20, &Mutex::default()).unwrap().unwrap();
+    let part = find(1 << 20);
     assert!(part.start >= 8 << 20 && part.end >= 16 << 20);
+    let benches = [&mut bench(), &mut bench()];
+    let both = part::find_both(benches, [1 << 20, 2 << 20], 1 << 20, &Mutex::default()).unwrap();
+    let [Some(one), Some(two)] = both else { panic!("two parts are there") };
+    assert_eq!((one.start, one.end), (part.start, part.end));
+    assert_eq!((two.start, two.end), (part.end, find(2 << 20).end));
     assert!(inflated(&stream, Wrapping::Zlib).unwrap() == content);
 }
 

@@ -65,7 +65,7 @@ pub fn peak_of(f: impl FnOnce()) -> usize {
 /// What reading a file of this length may take at most: deflate makes 1,032 bytes of one, a matrix
 /// may be there as bytes and as numbers of twice their size, and threads have buffers.
 pub fn allowance(length: usize) -> usize {
-    (192 << 20) + 3 * 1032 * length
+    (32 << 20) + 3 * 1032 * length
 }
 
 /// Everything that reads files; only panics and memory count.
