@@ -106,6 +106,11 @@ fn compare(file: &Path, python: &Path, pairs: usize) -> Result<(), Box<dyn Error
             );
         }
     }
-    println!("median: dina {:.3} s, scipy {:.3} s, ratio {:.2}", median(&ours), median(&theirs), median(&ratios));
+    println!(
+        "median: dina {:.3} s, scipy {:.3} s, ratio {:.2}",
+        median(&ours),
+        median(&theirs),
+        median(&ratios)
+    );
     Ok(())
 }

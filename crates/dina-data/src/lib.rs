@@ -11,12 +11,12 @@
 mod container;
 mod duplicates;
 mod error;
+#[cfg(feature = "hdf5")]
+pub mod hdf5;
 mod inflate;
 mod leakage;
 mod linear;
 mod load;
-#[cfg(feature = "hdf5")]
-pub mod hdf5;
 pub mod mat;
 pub mod npz;
 mod numeric;

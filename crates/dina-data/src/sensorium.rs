@@ -204,7 +204,8 @@ impl SensoriumFolder {
         }
         let pixels = pixels.unwrap_or_else(|| Array3::zeros((0, 0, 0)));
         for (trial, &number) in stimulus.iter().enumerate() {
-            if first[number as usize] != trial && self.image(trial)? != pixels.index_axis(Axis(0), number as usize)
+            if first[number as usize] != trial
+                && self.image(trial)? != pixels.index_axis(Axis(0), number as usize)
             {
                 let name = format!("{IMAGES}/{trial}.npy");
                 let problem = format!("is not the image of trial {}, of the same id", first[number as usize]);
@@ -236,9 +237,9 @@ impl SensoriumFolder {
             }
             if responses.is_none() {
                 neurons = values.len();
-                let (_, width) = picks
-                    .within(usize::MAX, neurons)
-                    .map_err(|what| self.wrong(&name, what.replace("columns", "neurons"), "ask for what is in it"))?;
+                let (_, width) = picks.within(usize::MAX, neurons).map_err(|what| {
+                    self.wrong(&name, what.replace("columns", "neurons"), "ask for what is in it")
+                })?;
                 responses = Some(Array2::zeros((trials.len(), width)));
             }
             if values.len() != neurons {
@@ -290,7 +291,8 @@ impl SensoriumFolder {
         let Some((withheld, _)) = silent.iter().find(|&(_, &silent)| silent) else {
             return Ok(());
         };
-        let others: Vec<&str> = silent.iter().filter(|&(_, &silent)| !silent).map(|(&tier, _)| tier).collect();
+        let others: Vec<&str> =
+            silent.iter().filter(|&(_, &silent)| !silent).map(|(&tier, _)| tier).collect();
         Err(self.wrong(
             RESPONSES,
             format!("is zero in every trial of the tier `{withheld}`, which the challenge withholds"),
@@ -306,7 +308,8 @@ fn count(path: &Path, part: &str) -> Result<usize> {
     let mut trials = Vec::new();
     for entry in std::fs::read_dir(&folder).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".npy")).and_then(|stem| stem.parse().ok());
+        let number =
+            name.to_str().and_then(|name| name.strip_suffix(".npy")).and_then(|stem| stem.parse().ok());
         trials.extend(number.map(|number: usize| number));
     }
     trials.sort_unstable();
@@ -341,7 +344,13 @@ pub(crate) fn contents(path: &Path) -> Result<Vec<VariableInfo>> {
         }
         shape.insert(0, folder.trials());
         let sum = sum.filter(|sum: &f64| sum.is_finite());
-        variables.push(VariableInfo { name: part.to_owned(), class: "ndarray".to_owned(), shape, dtype, sum });
+        variables.push(VariableInfo {
+            name: part.to_owned(),
+            class: "ndarray".to_owned(),
+            shape,
+            dtype,
+            sum,
+        });
     }
     for name in [IDS, TIERS, POSITIONS] {
         if path.join(name).is_file() {

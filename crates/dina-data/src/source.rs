@@ -81,7 +81,8 @@ impl Extent {
             Packing::Stored => {
                 let mut file = File::open(path)?;
                 file.seek(SeekFrom::Start(self.offset))?;
-                let stored = Stored { reader: BufReader::with_capacity(self.stage(), file), left: self.length };
+                let stored =
+                    Stored { reader: BufReader::with_capacity(self.stage(), file), left: self.length };
                 return read(&mut Source::new(stored, self.capacity()));
             }
             Packing::Zlib => Wrapping::Zlib,
@@ -559,7 +560,9 @@ fn explained(error: std::io::Error, at: u64) -> Broken {
     let what = match error.kind() {
         ErrorKind::UnexpectedEof => "the data end too early".to_owned(),
         // What flate2 and `inflate` say of a damaged stream or a wrong checksum.
-        ErrorKind::InvalidInput | ErrorKind::InvalidData => format!("the compressed data are damaged ({error})"),
+        ErrorKind::InvalidInput | ErrorKind::InvalidData => {
+            format!("the compressed data are damaged ({error})")
+        }
         _ => return Broken::Io(error),
     };
     Broken::Bytes { at, what }

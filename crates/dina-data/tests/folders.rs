@@ -192,7 +192,10 @@ fn a_sensorium_folder() {
     assert!(error.contains("do not include `live`; choose among test, train"), "{error}");
     let listed = contents(path).unwrap();
     let found = |name: &str| listed.variables.iter().find(|v| v.name == name).unwrap();
-    assert_eq!((found("data/responses").shape.as_slice(), found("data/responses").sum), ([4, 2].as_slice(), Some(24.0)));
+    assert_eq!(
+        (found("data/responses").shape.as_slice(), found("data/responses").sum),
+        ([4, 2].as_slice(), Some(24.0))
+    );
     assert_eq!(found("meta/trials/tiers.npy").dtype, "<U5");
 
     // Without ids, equal pixels are one image.

@@ -33,9 +33,16 @@ fn v7_3_files_hold_what_their_v7_twins_hold() {
         for expected in &old.variables {
             let found = new.variables.iter().find(|v| v.name == expected.name);
             let found = found.unwrap_or_else(|| panic!("{name}: no {}", expected.name));
-            assert_eq!((&found.class, &found.shape), (&expected.class, &expected.shape), "{name}: {}", expected.name);
+            assert_eq!(
+                (&found.class, &found.shape),
+                (&expected.class, &expected.shape),
+                "{name}: {}",
+                expected.name
+            );
             match (found.sum, expected.sum) {
-                (Some(a), Some(b)) => assert!((a - b).abs() <= 1e-9 * b.abs().max(1.0), "{name}: {a} for {b}"),
+                (Some(a), Some(b)) => {
+                    assert!((a - b).abs() <= 1e-9 * b.abs().max(1.0), "{name}: {a} for {b}")
+                }
                 (a, b) => assert_eq!(a, b, "{name}: {}", expected.name),
             }
             compared += 1;
@@ -50,13 +57,18 @@ fn structs_cells_and_text_of_v7_3_have_the_values_of_v7() {
     let read = |version: &str, name: &str, variable: &str| {
         MatFile::open(folder.join(version).join(name)).unwrap().read(variable).unwrap()
     };
-    for (name, variable) in [("cell.mat", "cell"), ("string.mat", "cell_strings"), ("char_unicode.mat", "f")] {
+    for (name, variable) in [("cell.mat", "cell"), ("string.mat", "cell_strings"), ("char_unicode.mat", "f")]
+    {
         let (old, new) = (read("v7", name, variable), read("v7.3", name, variable));
         match (&old, &new) {
             (Value::Cell(old), Value::Cell(new)) => {
                 assert_eq!(old.shape(), new.shape());
                 for (a, b) in old.t().iter().zip(new.t()) {
-                    assert_eq!((a.shape(), a.to_f64(), a.text()), (b.shape(), b.to_f64(), b.text()), "{name}");
+                    assert_eq!(
+                        (a.shape(), a.to_f64(), a.text()),
+                        (b.shape(), b.to_f64(), b.text()),
+                        "{name}"
+                    );
                 }
             }
             (Value::Char(old), Value::Char(new)) => assert_eq!(old.rows(), new.rows()),
@@ -81,8 +93,12 @@ fn what_v7_3_cannot_hold_is_refused_by_name() {
     let error = contents(folder.join("corrupted_mcos_object_metadata.mat")).unwrap_err().to_string();
     assert!(error.contains("refers to object") && error.contains("corrupted_mcos"), "{error}");
     let tables = contents(folder.join("struct_table_datetime.mat")).unwrap();
-    assert_eq!((tables.variables[0].class.as_str(), tables.variables[0].shape.as_slice()), ("struct", [1, 1].as_slice()));
-    let Value::Struct(s) = MatFile::open(folder.join("struct_table_datetime.mat")).unwrap().read("s").unwrap()
+    assert_eq!(
+        (tables.variables[0].class.as_str(), tables.variables[0].shape.as_slice()),
+        ("struct", [1, 1].as_slice())
+    );
+    let Value::Struct(s) =
+        MatFile::open(folder.join("struct_table_datetime.mat")).unwrap().read("s").unwrap()
     else {
         panic!();
     };
@@ -204,7 +220,10 @@ fn a_series_is_averaged_over_each_presentation() {
     let recording = load_recording(&path).unwrap();
     // Samples 0 to 4, 10 to 14 and so on.
     let mean = |first: usize| (first..first + 5).map(|n| (n * n) as f32).sum::<f32>() / 5.0;
-    assert_eq!(recording.responses(), array![[2.0, mean(0)], [12.0, mean(10)], [22.0, mean(20)], [32.0, mean(30)]]);
+    assert_eq!(
+        recording.responses(),
+        array![[2.0, mean(0)], [12.0, mean(10)], [22.0, mean(20)], [32.0, mean(30)]]
+    );
     assert_eq!(recording.stimulus(), [Some(1), None, Some(0), Some(1)]);
     let part = RecordingFile::new(&path).neurons([1]).presentations([2, 0]).load().unwrap();
     assert_eq!(part.responses(), recording.responses().select(Axis(0), &[2, 0]).slice(s![.., 1..]));
@@ -270,7 +289,8 @@ fn plain_hdf5_is_listed_and_read() {
     let path = folder.path().join("plain.h5");
     let file = H5File::create(&path).unwrap();
     let group = file.create_group("a").unwrap();
-    let data = group.new_dataset::<i16>().shape([100, 3]).chunk(&[10, 2]).shuffle_deflate(4).create("b").unwrap();
+    let data =
+        group.new_dataset::<i16>().shape([100, 3]).chunk(&[10, 2]).shuffle_deflate(4).create("b").unwrap();
     let values: Vec<i16> = (0..300).map(|n| n - 100).collect();
     data.write_raw(&values).unwrap();
     file.write_vlen_strings("names", &["x", "", "\u{e9}t\u{e9}"]).unwrap();
@@ -335,6 +355,7 @@ fn recordings_of_v7_3_are_read_in_tiles() {
     assert_eq!(recording.responses(), resp.mapv(|v| v as f32));
     let picked = [5, 6, 7, 300, 899];
     let rows: Vec<usize> = (120..140).chain([699]).collect();
-    let part = RecordingFile::new(&path).images(100).neurons(picked).presentations(rows.clone()).load().unwrap();
+    let part =
+        RecordingFile::new(&path).images(100).neurons(picked).presentations(rows.clone()).load().unwrap();
     assert_eq!(part.responses(), resp.mapv(|v| v as f32).select(Axis(0), &rows).select(Axis(1), &picked));
 }

@@ -89,7 +89,8 @@ impl Tree {
             if head.starts_with(crate::container::HDF5) {
                 if detect_superblock_version(&head).map_err(damaged)? > 1 {
                     return Err(Fault::Unsupported {
-                        what: "a number that is an attribute of a group, in a file of the newer kind".to_owned(),
+                        what: "a number that is an attribute of a group, in a file of the newer kind"
+                            .to_owned(),
                         remedy: "save it with MATLAB, or with h5py and `libver='earliest'`".to_owned(),
                     });
                 }
@@ -159,7 +160,9 @@ impl Tree {
     fn table(&mut self, header: u64) -> Outcome<Table> {
         let length = usize::from(self.context.sizeof_addr);
         let found = self.messages(header, |kind, data| match data.split_at_checked(length) {
-            Some((tree, heap)) if kind == MSG_SYMBOL_TABLE && length == 8 => Some((tree.to_vec(), heap.to_vec())),
+            Some((tree, heap)) if kind == MSG_SYMBOL_TABLE && length == 8 => {
+                Some((tree.to_vec(), heap.to_vec()))
+            }
             _ => None,
         })?;
         let word = |bytes: &[u8]| bytes.first_chunk::<8>().map(|b| u64::from_le_bytes(*b));

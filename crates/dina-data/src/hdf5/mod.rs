@@ -466,7 +466,7 @@ fn tiles(dataset: &Dataset, size: usize, picks: [Option<&[usize]>; 2]) -> [Vec<T
         let mut tiles: Vec<Tile> = Vec::new();
         // Without chunks, what is not wanted between two runs is not read either.
         let runs = match dataset.chunk() {
-            Some(_) => vec![0..extent[axis]],
+            Some(_) => Picks::runs(None, extent[axis]),
             None => Picks::runs(picks[axis], extent[axis]),
         };
         let mut first = 0;

@@ -37,8 +37,7 @@ impl Reader {
         let file = guarded(|| H5File::options().no_locking().open(path))?;
         let datasets = file.dataset_names();
         let known = datasets.iter().cloned().collect();
-        let mut reader =
-            Self { path: path.to_path_buf(), length, file, datasets, groups: Vec::new(), known };
+        let mut reader = Self { path: path.to_path_buf(), length, file, datasets, groups: Vec::new(), known };
         reader.groups = reader.walk()?;
         Ok(reader)
     }

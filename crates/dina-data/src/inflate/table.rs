@@ -52,25 +52,78 @@ pub(super) fn is_end(entry: u32) -> bool {
 
 /// RFC 1951, section 3.2.5: base and extra bits of the length symbols from 257 on.
 const LENGTHS: [(u16, u8); 29] = [
-    (3, 0), (4, 0), (5, 0), (6, 0), (7, 0), (8, 0), (9, 0), (10, 0), (11, 1), (13, 1), (15, 1), (17, 1),
-    (19, 2), (23, 2), (27, 2), (31, 2), (35, 3), (43, 3), (51, 3), (59, 3), (67, 4), (83, 4), (99, 4),
-    (115, 4), (131, 5), (163, 5), (195, 5), (227, 5), (258, 0),
+    (3, 0),
+    (4, 0),
+    (5, 0),
+    (6, 0),
+    (7, 0),
+    (8, 0),
+    (9, 0),
+    (10, 0),
+    (11, 1),
+    (13, 1),
+    (15, 1),
+    (17, 1),
+    (19, 2),
+    (23, 2),
+    (27, 2),
+    (31, 2),
+    (35, 3),
+    (43, 3),
+    (51, 3),
+    (59, 3),
+    (67, 4),
+    (83, 4),
+    (99, 4),
+    (115, 4),
+    (131, 5),
+    (163, 5),
+    (195, 5),
+    (227, 5),
+    (258, 0),
 ];
 
 /// The same of the distance symbols.
 const DISTANCES: [(u16, u8); 30] = [
-    (1, 0), (2, 0), (3, 0), (4, 0), (5, 1), (7, 1), (9, 2), (13, 2), (17, 3), (25, 3), (33, 4), (49, 4),
-    (65, 5), (97, 5), (129, 6), (193, 6), (257, 7), (385, 7), (513, 8), (769, 8), (1025, 9), (1537, 9),
-    (2049, 10), (3073, 10), (4097, 11), (6145, 11), (8193, 12), (12289, 12), (16385, 13), (24577, 13),
+    (1, 0),
+    (2, 0),
+    (3, 0),
+    (4, 0),
+    (5, 1),
+    (7, 1),
+    (9, 2),
+    (13, 2),
+    (17, 3),
+    (25, 3),
+    (33, 4),
+    (49, 4),
+    (65, 5),
+    (97, 5),
+    (129, 6),
+    (193, 6),
+    (257, 7),
+    (385, 7),
+    (513, 8),
+    (769, 8),
+    (1025, 9),
+    (1537, 9),
+    (2049, 10),
+    (3073, 10),
+    (4097, 11),
+    (6145, 11),
+    (8193, 12),
+    (12289, 12),
+    (16385, 13),
+    (24577, 13),
 ];
 
 fn literal_entry(symbol: usize) -> u32 {
     match symbol {
         0..256 => LITERAL | (symbol as u32) << 16,
         256 => END,
-        _ => LENGTHS.get(symbol - 257).map_or(SPECIAL, |&(base, extra)| {
-            u32::from(base) << 16 | u32::from(extra) << 8
-        }),
+        _ => LENGTHS
+            .get(symbol - 257)
+            .map_or(SPECIAL, |&(base, extra)| u32::from(base) << 16 | u32::from(extra) << 8),
     }
 }
 
@@ -114,12 +167,7 @@ impl Tables {
 ///
 /// A set of codes has to be complete, as zlib demands it, but for none at all and a single one of
 /// one bit, which distances may have.
-pub(super) fn fill(
-    table: &mut [u32],
-    bits: u32,
-    lengths: &[u8],
-    entry: impl Fn(usize) -> u32,
-) -> Option<()> {
+pub(super) fn fill(table: &mut [u32], bits: u32, lengths: &[u8], entry: impl Fn(usize) -> u32) -> Option<()> {
     let mut count = [0_u32; 16];
     for &length in lengths {
         *count.get_mut(usize::from(length))? += 1;
@@ -170,7 +218,9 @@ pub(super) fn fill(
             let continued = table[code & (size - 1)];
             let (start, wide) = (value(continued), extra(continued));
             let entry = entry(symbol) | (length - bits);
-            for slot in table[start..start + (1 << wide)].iter_mut().skip(code >> bits).step_by(1 << (length - bits)) {
+            for slot in
+                table[start..start + (1 << wide)].iter_mut().skip(code >> bits).step_by(1 << (length - bits))
+            {
                 *slot = entry;
             }
         }

@@ -4,9 +4,9 @@ use ndarray::Array2;
 
 use super::choice::Choice;
 use super::{matrix, wrong};
+use crate::npz::{NpyArray, NpzFile};
 #[cfg(feature = "hdf5")]
 use crate::nwb::{NwbChoice, NwbFile};
-use crate::npz::{NpyArray, NpzFile};
 use crate::sensorium::SensoriumFolder;
 use crate::source::Picks;
 use crate::table::ResponseTable;
@@ -170,7 +170,12 @@ impl RecordingFile {
             _ => None,
         };
         let of = of.ok_or_else(|| {
-            wrong(&self.path, "tiers", "are not known of this recording", "give a Sensorium folder with tiers")
+            wrong(
+                &self.path,
+                "tiers",
+                "are not known of this recording",
+                "give a Sensorium folder with tiers",
+            )
         })?;
         if let Some(tier) = tiers.iter().find(|tier| !of.contains(tier)) {
             let mut known = of.clone();

@@ -44,7 +44,8 @@ pub fn load_images(path: impl AsRef<Path>) -> Result<Images> {
         }
         Format::Npz | Format::Npy => {
             let file = NpzFile::open(path)?;
-            let name = if file.contains("images") { "images" } else { file.names().next().unwrap_or("images") };
+            let name =
+                if file.contains("images") { "images" } else { file.names().next().unwrap_or("images") };
             let name = if file.names().len() == 1 { name } else { "images" };
             let array = file.read(name)?;
             let dtype = array.dtype().to_owned();

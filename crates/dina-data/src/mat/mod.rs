@@ -151,12 +151,13 @@ impl MatFile {
         <u64 as crate::numeric::Element>::decode(subsystem, order, |v| subsystem_at = v);
         let mut offset = HEADER;
         while offset < length {
-            let (extent, next) =
-                whole(offset).with_source(path, |source| top_level(source, order, offset)).map_err(|broken| {
-                    // What is cut short has a name all the same.
-                    let name = name_at(path, order, whole(offset));
-                    error(path, name.as_deref(), offset, Packing::Stored, broken)
-                })?;
+            let (extent, next) = whole(offset)
+                .with_source(path, |source| top_level(source, order, offset))
+                .map_err(|broken| {
+                // What is cut short has a name all the same.
+                let name = name_at(path, order, whole(offset));
+                error(path, name.as_deref(), offset, Packing::Stored, broken)
+            })?;
             if offset == subsystem_at {
                 file.subsystem = Some(extent);
             } else {
@@ -296,8 +297,7 @@ impl MatFile {
                 if !parser.references.is_empty()
                     && let Some(objects) = self.objects()?
                 {
-                    opaque::check(&parser.references, objects)
-                        .map_err(|what| parser.source.broken(what))?;
+                    opaque::check(&parser.references, objects).map_err(|what| parser.source.broken(what))?;
                 }
                 Ok(value)
             }),
@@ -380,9 +380,9 @@ fn name_at(path: &Path, order: ByteOrder, rest: Extent) -> Option<String> {
     let mut words = Vec::new();
     let tag: [u8; 8] = rest.with_source(path, |source| source.array()).ok()?;
     <u32 as crate::numeric::Element>::decode(&tag, order, |word| words.push(word));
-    let extent = match words.first()? {
-        &v5::MI_MATRIX => rest,
-        &v5::MI_COMPRESSED => {
+    let extent = match *words.first()? {
+        v5::MI_MATRIX => rest,
+        v5::MI_COMPRESSED => {
             Extent { offset: rest.offset + 8, length: rest.length - 8, packing: Packing::Zlib }
         }
         _ => return None,

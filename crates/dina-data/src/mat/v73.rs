@@ -328,7 +328,8 @@ impl<'s> Reader<'s> {
     }
 
     fn sparse_values(&self, group: &str) -> Result<Option<Dataset>> {
-        let sparse = self.file.members(group).any(|m| m == "jc") && self.file.members(group).any(|m| m == "data");
+        let sparse =
+            self.file.members(group).any(|m| m == "jc") && self.file.members(group).any(|m| m == "data");
         sparse.then(|| self.file.dataset(&format!("{group}/data"))).transpose()
     }
 
@@ -336,8 +337,9 @@ impl<'s> Reader<'s> {
         let wrong = |problem: String| {
             self.file.variable(group, problem, "the file is damaged or incomplete, get it again")
         };
-        let [rows, columns] =
-            self.sparse_shape(group)?.ok_or_else(|| wrong("is sparse, and does not say how many rows".into()))?;
+        let [rows, columns] = self
+            .sparse_shape(group)?
+            .ok_or_else(|| wrong("is sparse, and does not say how many rows".into()))?;
         let indices = |name: &str| -> Result<Vec<u32>> {
             let object = format!("{group}/{name}");
             // Without any value the datasets are left out.
@@ -364,7 +366,9 @@ impl<'s> Reader<'s> {
             && row_of.len() == values.len()
             && row_of.iter().all(|&row| (row as usize) < rows);
         if !sound {
-            return Err(wrong(format!("has indices that are not those of a sparse {rows} x {columns} matrix")));
+            return Err(wrong(format!(
+                "has indices that are not those of a sparse {rows} x {columns} matrix"
+            )));
         }
         Ok(Value::Sparse(Box::new(Sparse {
             shape: [rows, columns],

@@ -53,7 +53,8 @@ pub struct NwbFile {
 
 /// Whether an HDF5 file says that it is one of NWB, of version 1 or 2.
 pub(crate) fn is_nwb(file: &Hdf5File) -> Result<bool> {
-    Ok(file.text_attribute("", "nwb_version")?.is_some() || file.datasets().iter().any(|d| d == "nwb_version"))
+    Ok(file.text_attribute("", "nwb_version")?.is_some()
+        || file.datasets().iter().any(|d| d == "nwb_version"))
 }
 
 /// Whether datasets of these paths may be presentations and responses.
@@ -63,7 +64,10 @@ pub(crate) fn may_be_recording<'a>(paths: impl Iterator<Item = &'a str> + Clone)
             && path.rsplit('/').next().is_some_and(|name| COLUMNS.contains(&name) || name == "data")
     });
     let mut paths = paths;
-    shown && paths.any(|path| path == responses::SPIKES || (path.starts_with("processing/") && path.ends_with("/data")))
+    shown
+        && paths.any(|path| {
+            path == responses::SPIKES || (path.starts_with("processing/") && path.ends_with("/data"))
+        })
 }
 
 impl NwbFile {

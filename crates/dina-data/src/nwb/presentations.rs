@@ -155,7 +155,11 @@ impl NwbFile {
             let path = format!("{series}/starting_time");
             let start = file.numbers(&path)?.first().copied().unwrap_or(0.0);
             let rate = file.number_attribute(&path, "rate")?.filter(|rate| *rate > 0.0).ok_or_else(|| {
-                file.variable(&path, "does not say its `rate`", "give timestamps, or a starting time and a rate")
+                file.variable(
+                    &path,
+                    "does not say its `rate`",
+                    "give timestamps, or a starting time and a rate",
+                )
             })?;
             (0..samples).map(|n| start + n as f64 / rate).collect()
         };
@@ -181,7 +185,11 @@ impl NwbFile {
                 "give one of each per presentation",
             ));
         }
-        if let Some(at) = start.iter().zip(stop).position(|(start, stop)| !(start <= stop)) {
+        if let Some(at) = start
+            .iter()
+            .zip(stop)
+            .position(|(start, stop)| start.partial_cmp(stop).is_none_or(|order| order.is_gt()))
+        {
             return Err(self.hdf5().variable(
                 origin,
                 format!("has presentation {at} from {} to {} s", start[at], stop[at]),

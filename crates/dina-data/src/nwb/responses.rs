@@ -81,7 +81,13 @@ impl NwbFile {
     }
 
     /// The mean over the samples of each window.
-    fn samples(&self, series: &str, windows: &[[f64; 2]], rows: &[usize], picks: &Picks) -> Result<Array2<f32>> {
+    fn samples(
+        &self,
+        series: &str,
+        windows: &[[f64; 2]],
+        rows: &[usize],
+        picks: &Picks,
+    ) -> Result<Array2<f32>> {
         let file = self.hdf5();
         let dataset = file.dataset(&format!("{series}/data"))?;
         let (&[samples, _] | &[samples]) = dataset.shape() else {
@@ -116,8 +122,8 @@ impl NwbFile {
             }
             file.matrix(&dataset, false, &Picks { rows: Some(rows), columns: picks.columns.clone() })
         };
-        let each_once =
-            ranges.iter().all(|r| r.len() == 1) && ranges.windows(2).all(|pair| pair[0].start < pair[1].start);
+        let each_once = ranges.iter().all(|r| r.len() == 1)
+            && ranges.windows(2).all(|pair| pair[0].start < pair[1].start);
         if each_once {
             return read(ranges.iter().map(|range| range.start).collect());
         }
@@ -149,7 +155,9 @@ impl NwbFile {
     /// Spikes per second in each window.
     fn spikes(&self, windows: &[[f64; 2]], rows: &[usize], picks: &Picks) -> Result<Array2<f32>> {
         let file = self.hdf5();
-        if let Some(at) = windows.iter().position(|&[from, to]| !(to > from)) {
+        if let Some(at) =
+            windows.iter().position(|[from, to]| to.partial_cmp(from).is_none_or(|order| order.is_le()))
+        {
             return Err(file.variable(
                 SPIKES,
                 format!("cannot be counted in presentation {}, which lasts no time", rows[at]),
@@ -167,9 +175,9 @@ impl NwbFile {
                 "give the number of spikes up to each unit, in ascending order",
             ));
         }
-        picks.within(usize::MAX, ends.len()).map_err(|what| {
-            file.variable(ENDS, what.replace("columns", "units"), "ask for what is in it")
-        })?;
+        picks
+            .within(usize::MAX, ends.len())
+            .map_err(|what| file.variable(ENDS, what.replace("columns", "units"), "ask for what is in it"))?;
         let units: Vec<usize> = picks.columns.clone().unwrap_or_else(|| (0..ends.len()).collect());
         let mut rates = Array2::zeros((windows.len(), units.len()));
         for (column, &unit) in units.iter().enumerate() {

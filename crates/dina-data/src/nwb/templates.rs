@@ -36,7 +36,8 @@ impl NwbFile {
         if file.contains(&order)
             && let Hdf5Array::Reference(images) = file.read(&order)?
         {
-            let name = |path: Option<String>| path.as_deref().and_then(|p| p.rsplit('/').next()).map(str::to_owned);
+            let name =
+                |path: Option<String>| path.as_deref().and_then(|p| p.rsplit('/').next()).map(str::to_owned);
             let names: Option<Vec<String>> = images.into_iter().map(name).collect();
             let remedy = "let it refer to the template images";
             let names = names.ok_or_else(|| file.variable(&order, "refers to nothing", remedy))?;
@@ -88,7 +89,9 @@ impl NwbFile {
             file.variable(path, problem, "save the images as height x width, grey levels from 0 to 255")
         };
         match self.templates(choice)? {
-            None => Err(file.variable(TEMPLATES, "holds no images", "give the images in a file of their own")),
+            None => {
+                Err(file.variable(TEMPLATES, "holds no images", "give the images in a file of their own"))
+            }
             Some(Templates::Series(path)) => {
                 let dataset = file.dataset(&path)?;
                 let wrong = || wrong(&path, dataset.shape(), dataset.dtype());
@@ -110,11 +113,11 @@ impl NwbFile {
                         return Err(wrong());
                     };
                     let image: Array2<u8> = image.into_dimensionality::<Ix2>().map_err(|_| wrong())?;
-                    let pixels =
-                        pixels.get_or_insert_with(|| Array3::zeros((names.len(), height, width)));
+                    let pixels = pixels.get_or_insert_with(|| Array3::zeros((names.len(), height, width)));
                     if pixels.dim() != (names.len(), height, width) {
                         let (_, first, second) = pixels.dim();
-                        let problem = format!("is {height} x {width}, the images before are {first} x {second}");
+                        let problem =
+                            format!("is {height} x {width}, the images before are {first} x {second}");
                         return Err(file.variable(&path, problem, "give images of one size"));
                     }
                     pixels.index_axis_mut(Axis(0), at).assign(&image);

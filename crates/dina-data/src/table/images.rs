@@ -71,7 +71,12 @@ pub(super) fn mapped(mapping: &Path, folder: &Path) -> Result<Vec<ImageFile>> {
         let path = folder.join(&file);
         match inside && !file.is_empty() {
             true if path.is_file() => Ok(ImageFile { stimulus, path }),
-            true => Err(wrong(mapping, MAPPING, format!("names `{file}`, which is not in `{IMAGES}`"), "add the file")),
+            true => Err(wrong(
+                mapping,
+                MAPPING,
+                format!("names `{file}`, which is not in `{IMAGES}`"),
+                "add the file",
+            )),
             false => Err(wrong(
                 mapping,
                 MAPPING,
@@ -86,7 +91,12 @@ pub(super) fn mapped(mapping: &Path, folder: &Path) -> Result<Vec<ImageFile>> {
 /// The grey levels of images of one size.
 pub(super) fn pixels(folder: &Path, images: &[ImageFile]) -> Result<Array3<u8>> {
     let Some(first) = images.first() else {
-        return Err(wrong(folder, IMAGES, "holds no PNG or JPEG file", "put the images that were shown there"));
+        return Err(wrong(
+            folder,
+            IMAGES,
+            "holds no PNG or JPEG file",
+            "put the images that were shown there",
+        ));
     };
     let (height, width) = grey(&first.path)?.dim();
     let total = (images.len() as u64).saturating_mul(height as u64).saturating_mul(width as u64);

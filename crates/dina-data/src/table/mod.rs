@@ -149,7 +149,8 @@ impl ResponseTable {
         }
         let neurons = self.folder.join(NEURONS);
         if neurons.is_file() {
-            (read.positions, read.red_cells) = text::neurons(&neurons, &table.names, picks.columns.as_deref())?;
+            (read.positions, read.red_cells) =
+                text::neurons(&neurons, &table.names, picks.columns.as_deref())?;
         }
         Ok(read)
     }

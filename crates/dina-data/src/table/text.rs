@@ -174,9 +174,9 @@ pub(super) fn columns(path: &Path, names: [&str; 2]) -> Result<[Vec<String>; 2]>
     let mut rows = Rows::open(path)?;
     let mut at = [0; 2];
     for (at, name) in at.iter_mut().zip(names) {
-        *at = rows
-            .column(name)
-            .ok_or_else(|| wrong(path, name, "is not a column", format!("give the columns {}", names.join(", "))))?;
+        *at = rows.column(name).ok_or_else(|| {
+            wrong(path, name, "is not a column", format!("give the columns {}", names.join(", ")))
+        })?;
     }
     let mut columns = [Vec::new(), Vec::new()];
     let mut record = StringRecord::new();
@@ -206,10 +206,11 @@ pub(super) fn neurons(path: &Path, names: &[String], picks: Option<&[usize]>) ->
             Some(at) => names.iter().position(|name| name == cell(at)),
         };
         row += 1;
-        let neuron = neuron.filter(|&neuron| !std::mem::replace(&mut filled[neuron], true)).ok_or_else(|| {
-            let problem = format!("has row {row} for no neuron, or for one that had a row");
-            wrong(path, "neuron", problem, "give each column of the responses one row")
-        })?;
+        let neuron =
+            neuron.filter(|&neuron| !std::mem::replace(&mut filled[neuron], true)).ok_or_else(|| {
+                let problem = format!("has row {row} for no neuron, or for one that had a row");
+                wrong(path, "neuron", problem, "give each column of the responses one row")
+            })?;
         let number = |at: usize| {
             cell(at).parse::<f32>().map_err(|_| {
                 let problem = format!("holds `{}` in row {row}, expected a number", cell(at));
@@ -247,7 +248,9 @@ mod tests {
 
     #[test]
     fn tables_are_recognised_by_their_first_line() {
-        for head in ["stimulus,a,b\n1,2,3\n", "\u{feff}a;Stimulus;b\n", "trial\t\"stimulus\"\r\n", "n1,stimulus"] {
+        for head in
+            ["stimulus,a,b\n1,2,3\n", "\u{feff}a;Stimulus;b\n", "trial\t\"stimulus\"\r\n", "n1,stimulus"]
+        {
             assert!(recognises(head.as_bytes()), "{head}");
         }
         assert!(recognises(b"stimulus,\xc3"), "cut in a character");

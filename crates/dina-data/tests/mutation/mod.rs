@@ -114,7 +114,9 @@ pub fn mutate(seed: Seed, bytes: &[u8], other: &[u8]) -> Vec<u8> {
             2 => bytes[at] = rng.random_range(0..20),
             3 | 4 => {
                 let width = [1, 2, 4, 8][rng.random_range(0..4)];
-                let word = WORDS[rng.random_range(0..WORDS.len())].wrapping_add(rng.random_range(0..3)).to_le_bytes();
+                let word = WORDS[rng.random_range(0..WORDS.len())]
+                    .wrapping_add(rng.random_range(0..3))
+                    .to_le_bytes();
                 let at = at - at % width;
                 let width = width.min(bytes.len() - at);
                 bytes[at..at + width].copy_from_slice(&word[..width]);
@@ -165,7 +167,8 @@ fn nwb(folder: &Path) -> PathBuf {
     let ophys = file.create_group("processing").unwrap().create_group("ophys").unwrap();
     let series = ophys.create_group("DfOverF").unwrap().create_group("all").unwrap();
     series.set_attr_string("neurodata_type", "RoiResponseSeries").unwrap();
-    let data = series.new_dataset::<f32>().shape([8, 3]).chunk(&[3, 2]).shuffle_deflate(3).create("data").unwrap();
+    let data =
+        series.new_dataset::<f32>().shape([8, 3]).chunk(&[3, 2]).shuffle_deflate(3).create("data").unwrap();
     data.write_raw(&(0..24).map(|n| (n * n) as f32).collect::<Vec<_>>()).unwrap();
     let times = series.new_dataset::<f64>().shape([8]).create("timestamps").unwrap();
     times.write_raw(&(0..8).map(|n| f64::from(n) / 2.0).collect::<Vec<_>>()).unwrap();
@@ -223,7 +226,8 @@ pub fn layouts(folder: &Path) -> [PathBuf; 2] {
     };
     for trial in 0..3_u8 {
         write(&format!("sensorium/data/images/{trial}.npy"), &npy("|u1", "(2, 2)", &[trial; 4]));
-        let response: Vec<u8> = [f32::from(trial), 2.0 - f32::from(trial)].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let response: Vec<u8> =
+            [f32::from(trial), 2.0 - f32::from(trial)].iter().flat_map(|v| v.to_le_bytes()).collect();
         write(&format!("sensorium/data/responses/{trial}.npy"), &npy("<f4", "(2,)", &response));
     }
     write("sensorium/meta/trials/tiers.npy", &npy("|S5", "(3,)", b"traintestatrain"));
