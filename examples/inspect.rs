@@ -13,7 +13,7 @@ use serde::Serialize;
 #[derive(Parser)]
 #[command(version)]
 struct Flags {
-    /// Files to look into (.mat, .npz, .npy)
+    /// Files and folders to look into: MATLAB, HDF5, NWB, numpy, CSV, images, Sensorium
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Print one JSON array with an object a file
@@ -62,14 +62,17 @@ fn look(path: &Path, images: Option<usize>) -> Entry {
         recording: None,
         error: None,
     };
+    let mut recording = false;
     match contents(path) {
-        Ok(Contents { format, variables }) => {
+        Ok(contents) => {
+            recording = contents.is_recording();
+            let Contents { format, variables } = contents;
             entry.format = Some(format);
             entry.variables = variables;
         }
         Err(error) => entry.error = Some(error.to_string()),
     }
-    if entry.error.is_none() && is_recording(&entry.variables) {
+    if recording {
         let mut file = RecordingFile::new(path);
         if let Some(images) = images {
             file = file.images(images);
@@ -81,13 +84,6 @@ fn look(path: &Path, images: Option<usize>) -> Entry {
         }
     }
     entry
-}
-
-/// A file with the variables of a recording is one; whether it is sound is found by loading it.
-fn is_recording(variables: &[VariableInfo]) -> bool {
-    let has = |name: &str| variables.iter().any(|variable| variable.name == name);
-    variables.iter().any(|variable| variable.name == "stim" && variable.class == "struct")
-        || (has("responses") && has("stimulus_ids"))
 }
 
 fn print(entry: &Entry) {

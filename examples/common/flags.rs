@@ -6,13 +6,13 @@ use dina_study::{JobConfig, Profile};
 /// Where the recording comes from.
 #[derive(Debug, Clone, Args)]
 pub struct DataFlags {
-    /// Recording to read (.mat or .npz); without it a population is simulated
+    /// Recording to read, a file or folder of any format that `inspect` reads; without it a population is simulated
     #[arg(long, value_name = "FILE", requires = "images")]
     pub recording: Option<PathBuf>,
-    /// Images that were shown in the recording (.mat or .npz)
+    /// Images that were shown in the recording, a file or folder
     #[arg(long, value_name = "FILE", requires = "recording")]
     pub images: Option<PathBuf>,
-    /// Categories of the images (.mat)
+    /// Categories of the images (MATLAB)
     #[arg(long, value_name = "FILE", requires = "recording")]
     pub classes: Option<PathBuf>,
 }

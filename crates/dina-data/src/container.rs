@@ -5,10 +5,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::mat::MatFile;
-use crate::npz;
-use crate::{Error, Result};
+use crate::{Error, Result, npz, sensorium, table};
 
-/// The format of a file, recognised by its content.
+/// The format of a file or folder, recognised by its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Format {
@@ -21,7 +20,10 @@ pub enum Format {
     /// MATLAB `save -v7.3`, which is HDF5.
     #[serde(rename = "mat-v7.3")]
     MatV73,
-    /// HDF5, NWB included.
+    /// Neurodata Without Borders, which is HDF5; recognised with the cargo feature `hdf5` only.
+    #[serde(rename = "nwb")]
+    Nwb,
+    /// Any other HDF5.
     #[serde(rename = "hdf5")]
     Hdf5,
     /// `numpy.savez` and `numpy.savez_compressed`.
@@ -30,27 +32,66 @@ pub enum Format {
     /// `numpy.save`.
     #[serde(rename = "npy")]
     Npy,
+    /// A table of responses as text, or the folder that holds it; see [`table`].
+    #[serde(rename = "csv")]
+    Csv,
+    /// A folder of PNG and JPEG files.
+    #[serde(rename = "images")]
+    ImageFolder,
+    /// A folder in the layout of the Sensorium challenges; see [`sensorium`].
+    #[serde(rename = "sensorium")]
+    Sensorium,
 }
 
-const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
+/// What every HDF5 file has, at byte 0, 512, 1024 and so on.
+pub(crate) const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
 
 impl Format {
-    /// Recognises a file by its first bytes; the name does not matter.
+    /// Recognises a file by what is in it, and a folder by the files in it; names of files do not
+    /// matter, but for those that a layout prescribes.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Unsupported`] where no known format starts like this.
+    /// [`Error::Io`]; [`Error::Unsupported`] where it is no known format; of HDF5 files also
+    /// [`Error::Malformed`], as telling NWB from others takes reading their directory.
     pub fn detect(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        match Self::of_content(path)? {
+            #[cfg(feature = "hdf5")]
+            Self::Hdf5 if crate::nwb::is_nwb(&crate::hdf5::Hdf5File::open(path)?)? => Ok(Self::Nwb),
+            other => Ok(other),
+        }
+    }
+
+    /// The same without opening HDF5 files: NWB is not told from others.
+    pub(crate) fn of_content(path: &Path) -> Result<Self> {
         let io = |source| Error::Io { path: path.to_path_buf(), source };
-        let mut head = Vec::new();
-        File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head)).map_err(io)?;
-        Self::of(&head).ok_or_else(|| Error::Unsupported {
+        let mut file = File::open(path).map_err(io)?;
+        let unknown = |what: String| Error::Unsupported {
             path: path.to_path_buf(),
-            what: match head.len() {
+            what,
+            remedy: "give a MATLAB, HDF5, NWB, numpy or CSV file, or a folder in the layout of Sensorium or \
+                     with `responses.csv` or images"
+                .to_owned(),
+        };
+        if file.metadata().map_err(io)?.is_dir() {
+            let found = if sensorium::is_layout(path) {
+                Some(Self::Sensorium)
+            } else if path.join(table::RESPONSES).is_file() {
+                Some(Self::Csv)
+            } else if table::holds_images(path).map_err(io)? {
+                Some(Self::ImageFolder)
+            } else {
+                None
+            };
+            return found.ok_or_else(|| unknown("a folder of another layout".to_owned()));
+        }
+        let mut head = Vec::new();
+        (&mut file).take(HEAD).read_to_end(&mut head).map_err(io)?;
+        Self::of(&head).ok_or_else(|| {
+            unknown(match head.len() {
                 0 => "an empty file".to_owned(),
                 n => format!("a file that starts with {:02x?}", &head[..n.min(8)]),
-            },
-            remedy: "give a MATLAB file (up to -v7) or a numpy .npz or .npy file".to_owned(),
+            })
         })
     }
 
@@ -70,20 +111,43 @@ impl Format {
             Some(Self::MatV5)
         } else if crate::mat::is_v4(head) {
             Some(Self::MatV4)
+        } else if table::recognises(head) {
+            Some(Self::Csv)
         } else {
             None
         }
     }
 
+    /// Whether [`MatFile`] reads it.
+    pub(crate) fn is_mat(self) -> bool {
+        matches!(self, Self::MatV4 | Self::MatV5 | Self::MatV73)
+    }
+
     /// The error for a format that is recognised and not read.
     pub(crate) fn unsupported(self, path: &Path) -> Error {
         let (what, remedy) = match self {
-            Self::MatV73 => ("MATLAB v7.3 (HDF5)", "save it again in MATLAB with `save(..., '-v7')`"),
-            Self::Hdf5 => {
-                ("HDF5 (NWB included)", "export the arrays with h5py or pynwb and `numpy.savez_compressed`")
-            }
+            #[cfg(not(feature = "hdf5"))]
+            Self::MatV73 => (
+                "MATLAB v7.3 (HDF5) in a build without the cargo feature `hdf5` of dina-data",
+                "build with it, or save it again in MATLAB with `save(..., '-v7')`",
+            ),
+            #[cfg(not(feature = "hdf5"))]
+            Self::Hdf5 | Self::Nwb => (
+                "HDF5 (NWB included) in a build without the cargo feature `hdf5` of dina-data",
+                "build with it, or save the arrays with h5py and `numpy.savez_compressed`",
+            ),
+            #[cfg(feature = "hdf5")]
+            Self::MatV73 => ("a MATLAB v7.3 file in this place", "give a file of another format"),
+            #[cfg(feature = "hdf5")]
+            Self::Hdf5 | Self::Nwb => (
+                "an HDF5 file that is neither MATLAB v7.3 nor NWB 2 in this place",
+                "save the arrays with h5py and `numpy.savez_compressed`",
+            ),
             Self::Npz | Self::Npy => ("a numpy file in this place", "give a MATLAB file"),
             Self::MatV4 | Self::MatV5 => ("a MATLAB file in this place", "give a numpy file"),
+            Self::Csv => ("a table of text in this place", "give a MATLAB or numpy file"),
+            Self::ImageFolder => ("a folder of images in this place", "give the recording"),
+            Self::Sensorium => ("a Sensorium folder in this place", "give a MATLAB or numpy file"),
         };
         Error::Unsupported { path: path.to_path_buf(), what: what.to_owned(), remedy: remedy.to_owned() }
     }
@@ -106,7 +170,8 @@ pub struct Contents {
 pub struct VariableInfo {
     /// The name.
     pub name: String,
-    /// The class in MATLAB (as `scipy.io.whosmat` names it); `ndarray` in numpy files.
+    /// The class in MATLAB (as `scipy.io.whosmat` names it); `ndarray` in numpy files and folders
+    /// of them, `dataset` in other HDF5 files, `table` and `images` of text tables and folders.
     pub class: String,
     /// The extent of every axis.
     pub shape: Vec<usize>,
@@ -116,6 +181,37 @@ pub struct VariableInfo {
     /// The sum of all elements in `f64`; `None` where they are not real numbers or truth values,
     /// or the sum is not a number that JSON can express.
     pub sum: Option<f64>,
+}
+
+impl VariableInfo {
+    /// What is to be said of an array that numpy saved.
+    pub(crate) fn of_array(name: &str, array: &npz::NpyArray) -> Self {
+        Self {
+            name: name.to_owned(),
+            class: "ndarray".to_owned(),
+            shape: array.shape().to_vec(),
+            dtype: array.dtype().to_owned(),
+            sum: array.sum().filter(|sum| sum.is_finite()),
+        }
+    }
+}
+
+impl Contents {
+    /// Whether the variables are those of a recording; whether it is sound, loading it tells.
+    pub fn is_recording(&self) -> bool {
+        let has = |name: &str| self.variables.iter().any(|variable| variable.name == name);
+        match self.format {
+            Format::MatV4 | Format::MatV5 | Format::MatV73 => {
+                self.variables.iter().any(|v| v.name == "stim" && v.class == "struct")
+            }
+            Format::Npz => has("responses") && has("stimulus_ids"),
+            Format::Csv => has("responses"),
+            Format::Sensorium => has("data/responses"),
+            #[cfg(feature = "hdf5")]
+            Format::Nwb => crate::nwb::may_be_recording(self.variables.iter().map(|v| v.name.as_str())),
+            _ => false,
+        }
+    }
 }
 
 /// Reads a whole file, one variable at a time, and tells what is in it.
@@ -130,7 +226,26 @@ pub fn contents(path: impl AsRef<Path>) -> Result<Contents> {
     let format = Format::detect(path)?;
     let mut variables = Vec::new();
     match format {
-        Format::MatV4 | Format::MatV5 => {
+        #[cfg(not(feature = "hdf5"))]
+        Format::MatV73 | Format::Hdf5 | Format::Nwb => return Err(format.unsupported(path)),
+        #[cfg(feature = "hdf5")]
+        Format::Hdf5 | Format::Nwb => {
+            let file = crate::hdf5::Hdf5File::open(path)?;
+            for name in file.datasets() {
+                let dataset = file.dataset(name)?;
+                let sum = file.sum(&dataset)?;
+                variables.push(VariableInfo {
+                    name: name.clone(),
+                    class: "dataset".to_owned(),
+                    shape: dataset.shape().to_vec(),
+                    dtype: dataset.dtype().to_owned(),
+                    sum: sum.filter(|sum| sum.is_finite()),
+                });
+            }
+        }
+        Format::Csv | Format::ImageFolder => variables = table::contents(path)?,
+        Format::Sensorium => variables = sensorium::contents(path)?,
+        _ if format.is_mat() => {
             MatFile::open(path)?.for_each(|variable, value| {
                 variables.push(VariableInfo {
                     name: variable.name().to_owned(),
@@ -141,20 +256,12 @@ pub fn contents(path: impl AsRef<Path>) -> Result<Contents> {
                 });
             })?;
         }
-        Format::Npz | Format::Npy => {
+        _ => {
             let file = npz::NpzFile::open(path)?;
             for name in file.names() {
-                let array = file.read(name)?;
-                variables.push(VariableInfo {
-                    name: name.to_owned(),
-                    class: "ndarray".to_owned(),
-                    shape: array.shape().to_vec(),
-                    dtype: array.dtype().to_owned(),
-                    sum: array.sum().filter(|sum| sum.is_finite()),
-                });
+                variables.push(VariableInfo::of_array(name, &file.read(name)?));
             }
         }
-        Format::MatV73 | Format::Hdf5 => return Err(format.unsupported(path)),
     }
     Ok(Contents { format, variables })
 }

@@ -1,7 +1,7 @@
 //! Recordings of neural responses to images, from files or from a simulated visual cortex.
 //!
-//! - Files: [`load_recording`], [`load_images`], [`load_categories`] and their writers; [`contents`] lists what any supported file
-//!   holds; [`mat`] and [`npz`] are the formats themselves.
+//! - Files: [`RecordingFile`], [`load_images`], [`load_categories`] and their writers; [`contents`] lists what any supported file
+//!   holds; [`mat`], [`npz`], [`table`], [`sensorium`] and, with the feature `hdf5`, `hdf5` and `nwb` are the formats themselves.
 //! - [`simulate`]: images, a population of V1 neurons and its responses, with the truth behind them.
 //! - [`stimulus`]: images made out of images, in degrees and cycles per degree, and their energy per band.
 //! - [`Split`], [`Folds`], [`View`]: images are divided, never trials, and fitting takes the training
@@ -19,6 +19,9 @@ mod container;
 pub mod download;
 mod duplicates;
 mod error;
+#[cfg(feature = "hdf5")]
+pub mod hdf5;
+mod inflate;
 mod leakage;
 mod linear;
 mod load;
@@ -26,14 +29,18 @@ pub mod manifest;
 pub mod mat;
 pub mod npz;
 mod numeric;
+#[cfg(feature = "hdf5")]
+pub mod nwb;
 mod preprocess;
 mod recording;
 mod resample;
+pub mod sensorium;
 pub mod simulate;
 mod source;
 mod split;
 pub mod stimulus;
 mod summary;
+pub mod table;
 mod view;
 mod window;
 

@@ -1,4 +1,6 @@
 use ndarray::ArrayD;
+#[cfg(feature = "hdf5")]
+use ndarray::{IxDyn, ShapeBuilder};
 use serde::{Deserialize, Serialize};
 
 /// The type of one element of an array, named as numpy names it.
@@ -60,6 +62,9 @@ pub(crate) trait Element: Copy + Default + Send + 'static {
     /// Calls `f` with each number of `bytes`, whose length is a multiple of [`Element::SIZE`].
     fn decode(bytes: &[u8], order: ByteOrder, f: impl FnMut(Self));
 
+    /// The numbers of `bytes` as `f32`, as far as both last.
+    fn decode_singles(bytes: &[u8], order: ByteOrder, slots: &mut [f32]);
+
     fn wide(self) -> f64;
 
     fn single(self) -> f32;
@@ -93,6 +98,22 @@ macro_rules! elements {
                         }
                         ByteOrder::Big => {
                             numbers.iter().for_each(|&b| f(<$kind>::from_be_bytes(b)));
+                        }
+                    }
+                }
+
+                fn decode_singles(bytes: &[u8], order: ByteOrder, slots: &mut [f32]) {
+                    let (numbers, _) = bytes.as_chunks::<{ size_of::<$kind>() }>();
+                    match order {
+                        ByteOrder::Little => {
+                            for (slot, &b) in slots.iter_mut().zip(numbers) {
+                                *slot = <$kind>::from_le_bytes(b) as f32;
+                            }
+                        }
+                        ByteOrder::Big => {
+                            for (slot, &b) in slots.iter_mut().zip(numbers) {
+                                *slot = <$kind>::from_be_bytes(b) as f32;
+                            }
                         }
                     }
                 }
@@ -173,7 +194,33 @@ impl Numeric {
     /// The sum of all elements in `f64`, with the rounding error of each addition carried along
     /// (Neumaier 1974), so that it does not depend on the order of the elements.
     pub fn sum(&self) -> f64 {
-        each!(self, array => compensated_sum(array.iter().map(|&v| Element::wide(v))))
+        let mut sum = CompensatedSum::default();
+        self.for_each(|v| sum.add(v));
+        sum.total()
+    }
+
+    /// Calls `f` with every element as `f64`, last axis fastest.
+    pub(crate) fn for_each(&self, mut f: impl FnMut(f64)) {
+        each!(self, array => array.iter().for_each(|&v| f(Element::wide(v))));
+    }
+
+    /// No element at all.
+    #[cfg(feature = "hdf5")]
+    pub(crate) fn empty(dtype: DType) -> Self {
+        with_element!(dtype, T => T::numeric(ArrayD::from_shape_vec(IxDyn(&[0]), Vec::new())
+            .unwrap_or_default()))
+    }
+
+    /// The same elements, in the order in which they lie in memory, in another shape.
+    #[cfg(feature = "hdf5")]
+    pub(crate) fn reshaped(self, shape: &[usize], first_axis_fastest: bool) -> Result<Self, String> {
+        each!(self, array => {
+            let (values, _) = array.into_raw_vec_and_offset();
+            let count = values.len();
+            ArrayD::from_shape_vec(IxDyn(shape).set_f(first_axis_fastest), values)
+                .map(Element::numeric)
+                .map_err(|_| format!("{count} elements do not make the shape {shape:?}"))
+        })
     }
 
     /// Every element as `f64`, first axis fastest (MATLAB's `x(:)`). Integers beyond 2^53 are
@@ -200,15 +247,25 @@ impl Numeric {
 }
 
 /// Neumaier's sum. Infinities and NaN come out as plain addition gives them.
-pub(crate) fn compensated_sum(values: impl Iterator<Item = f64>) -> f64 {
-    let (mut sum, mut lost, mut plain) = (0.0_f64, 0.0_f64, 0.0_f64);
-    for value in values {
-        plain += value;
-        let next = sum + value;
-        lost += if sum.abs() >= value.abs() { (sum - next) + value } else { (value - next) + sum };
-        sum = next;
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct CompensatedSum {
+    sum: f64,
+    lost: f64,
+    plain: f64,
+}
+
+impl CompensatedSum {
+    pub fn add(&mut self, value: f64) {
+        self.plain += value;
+        let next = self.sum + value;
+        self.lost +=
+            if self.sum.abs() >= value.abs() { (self.sum - next) + value } else { (value - next) + self.sum };
+        self.sum = next;
     }
-    if plain.is_finite() { sum + lost } else { plain }
+
+    pub fn total(self) -> f64 {
+        if self.plain.is_finite() { self.sum + self.lost } else { self.plain }
+    }
 }
 
 #[cfg(test)]
@@ -221,9 +278,14 @@ mod tests {
     fn sums_do_not_lose_what_cancels() {
         let values = Numeric::from(array![1e100, 1.0, -1e100].into_dyn());
         assert_eq!(values.sum(), 1.0);
-        assert_eq!(compensated_sum([f64::INFINITY, 1.0].into_iter()), f64::INFINITY);
-        assert!(compensated_sum([f64::NAN, 1.0].into_iter()).is_nan());
-        assert_eq!(compensated_sum(std::iter::empty()), 0.0);
+        let sum = |values: &[f64]| {
+            let mut sum = CompensatedSum::default();
+            values.iter().for_each(|&v| sum.add(v));
+            sum.total()
+        };
+        assert_eq!(sum(&[f64::INFINITY, 1.0]), f64::INFINITY);
+        assert!(sum(&[f64::NAN, 1.0]).is_nan());
+        assert_eq!(sum(&[]), 0.0);
     }
 
     #[test]

@@ -41,11 +41,13 @@ fn every_file_loads_or_is_refused_for_a_reason() {
             .any(|word| name.starts_with(word));
         let format = Format::detect(&path).unwrap();
         match (format, contents(&path)) {
-            (Format::MatV73 | Format::Hdf5, Err(Error::Unsupported { remedy, .. })) => {
+            (Format::MatV73 | Format::Hdf5, Err(Error::Unsupported { remedy, .. }))
+                if cfg!(not(feature = "hdf5")) =>
+            {
                 assert!(remedy.contains("save"), "{remedy}");
             }
-            (_, Err(Error::Malformed { what, .. })) if damaged => {
-                assert!(what.contains("byte"), "{name}: {what}");
+            (format, Err(Error::Malformed { what, .. })) if damaged => {
+                assert!(what.contains("byte") || format == Format::MatV73, "{name}: {what}");
             }
             (_, Ok(contents)) if !damaged => assert!(!contents.variables.is_empty(), "{name}"),
             (format, other) => panic!("{name} ({format:?}): {other:?}"),

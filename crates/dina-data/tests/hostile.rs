@@ -258,6 +258,16 @@ fn every_truncation_is_an_error() {
 }
 
 #[test]
+fn a_variable_that_is_cut_short_is_named() {
+    let folder = Folder::new();
+    for (bytes, what) in [(mat(), "compressed"), (uncompressed(&mat()), "uncompressed")] {
+        let size = u32::from_le_bytes(bytes[132..136].try_into().unwrap()) as usize;
+        let error = contents(folder.file(&bytes[..128 + size - 8])).unwrap_err().to_string();
+        assert!(error.contains("variable `stim`, byte"), "{what}: {error}");
+    }
+}
+
+#[test]
 fn declared_sizes_reserve_nothing_that_the_file_cannot_hold() {
     let folder = Folder::new();
     let header = &mat()[..128];

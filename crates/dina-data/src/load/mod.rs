@@ -1,6 +1,8 @@
-//! Recordings, images and categories from files, and into files of the layout of the
+//! Recordings, images and categories from files of every format, and into files of the layout of the
 //! 2,800-image deposit of Stringer et al. (figshare 10.25378/janelia.6845348).
 
+mod choice;
+mod deposit;
 mod recording;
 mod save;
 mod stimuli;

@@ -5,15 +5,18 @@ use ndarray::{ArrayD, Axis, Ix3};
 use super::{UNKNOWN, Workspace, shown, wrong};
 use crate::mat::{MatFile, Selection, Value};
 use crate::npz::{NpyArray, NpzFile};
-use crate::{Categories, Format, Images, Numeric, Result};
+#[cfg(feature = "hdf5")]
+use crate::nwb::NwbChoice;
+use crate::{Categories, Format, Images, Numeric, Result, sensorium, table};
 
 /// The visual angle of a pixel in the deposit.
 const DEGREES_PER_PIXEL: f32 = 1.0;
 
 /// Reads the images of a stimulus set, one degree a pixel as in the deposit.
 ///
-/// From MATLAB files `imgs` (height x width x images), from numpy files `images`
-/// (images x height x width), both of grey levels 0 to 255 in one byte.
+/// From MATLAB files `imgs` (height x width x images), from numpy files `images` or the one array
+/// (images x height x width), both of grey levels 0 to 255 in one byte; from NWB files the templates;
+/// from a folder of PNG and JPEG files, a text table or a Sensorium folder the images in them.
 ///
 /// # Errors
 /// [`Error::Io`](crate::Error::Io), [`Error::Unsupported`](crate::Error::Unsupported),
@@ -21,8 +24,16 @@ const DEGREES_PER_PIXEL: f32 = 1.0;
 /// where the variable is missing, of another type or shape, or empty.
 pub fn load_images(path: impl AsRef<Path>) -> Result<Images> {
     let path = path.as_ref();
-    let (variable, layout, numbers, dtype) = match Format::detect(path)? {
-        Format::MatV4 | Format::MatV5 => {
+    let loaded = |pixels| Ok(Images { pixels, degrees_per_pixel: DEGREES_PER_PIXEL });
+    let (variable, layout, numbers, dtype) = match Format::of_content(path)? {
+        Format::ImageFolder => return table::pixels_of_folder(path).and_then(loaded),
+        Format::Csv => return table::ResponseTable::open(path)?.pixels().and_then(loaded),
+        Format::Sensorium => return sensorium::SensoriumFolder::open(path)?.pixels().and_then(loaded),
+        #[cfg(feature = "hdf5")]
+        Format::Hdf5 | Format::Nwb => {
+            return crate::nwb::NwbFile::open(path)?.images(&NwbChoice::default()).and_then(loaded);
+        }
+        format if format.is_mat() => {
             let value = MatFile::open(path)?.read("imgs")?;
             let dtype = value.dtype();
             let numbers = match value {
@@ -33,7 +44,10 @@ pub fn load_images(path: impl AsRef<Path>) -> Result<Images> {
         }
         Format::Npz | Format::Npy => {
             let file = NpzFile::open(path)?;
-            let array = file.read("images")?;
+            let name =
+                if file.contains("images") { "images" } else { file.names().next().unwrap_or("images") };
+            let name = if file.names().len() == 1 { name } else { "images" };
+            let array = file.read(name)?;
             let dtype = array.dtype().to_owned();
             let numbers = match array {
                 NpyArray::Numeric(values) => Some(values),

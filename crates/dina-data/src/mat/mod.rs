@@ -1,10 +1,10 @@
-//! MATLAB files: level 5 (`save -v6` and `-v7`, the format of most deposits) and level 4 to read,
-//! level 5 to write.
+//! MATLAB files: level 5 (`save -v6` and `-v7`, the format of most deposits), level 4 and, with the
+//! cargo feature `hdf5`, v7.3 to read, level 5 to write.
 //!
 //! [`MatFile::open`] lists the variables without reading them; [`MatFile::read`] and
 //! [`MatFile::read_selected`] read them, several at a time in parallel. A compressed variable is
-//! inflated in one thread while another converts what comes out straight into its place, so that
-//! no second copy of it exists. [`write_mat`] writes compressed level 5 files.
+//! inflated by threads of its own while another converts what comes out straight into its place, so
+//! that no second copy of it exists. [`write_mat`] writes compressed level 5 files.
 //!
 //! Every size in a file is checked against what the file can hold before memory is reserved for
 //! it; damage is an error that names the file, the variable and the byte.
@@ -30,6 +30,8 @@ mod opaque;
 mod selection;
 mod v4;
 mod v5;
+#[cfg(feature = "hdf5")]
+mod v73;
 mod value;
 mod write;
 
@@ -95,13 +97,15 @@ pub struct MatFile {
 enum Version {
     V4,
     V5,
+    #[cfg(feature = "hdf5")]
+    V73,
 }
 
 /// A variable and where it lies.
 #[derive(Debug, Clone)]
 struct Entry {
     variable: Variable,
-    /// The element with its tag.
+    /// The element with its tag; of v7.3 nothing.
     extent: Extent,
     /// Only level 4 has one per variable.
     v4: Option<v4::Header>,
@@ -111,13 +115,15 @@ impl MatFile {
     /// Reads the directory of a file: of each variable only the first few bytes.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Unsupported`] for a file of another format, v7.3 included;
-    /// [`Error::Malformed`] where the file is cut short or damaged.
+    /// [`Error::Io`]; [`Error::Unsupported`] for a file of another format, and for v7.3 without the
+    /// cargo feature `hdf5`; [`Error::Malformed`] where the file is cut short or damaged.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        match crate::Format::detect(path)? {
+        match crate::Format::of_content(path)? {
             crate::Format::MatV4 => Self::open_v4(path),
             crate::Format::MatV5 => Self::open_v5(path),
+            #[cfg(feature = "hdf5")]
+            crate::Format::MatV73 => Self::open_v73(path),
             other => Err(other.unsupported(path)),
         }
     }
@@ -147,7 +153,11 @@ impl MatFile {
         while offset < length {
             let (extent, next) = whole(offset)
                 .with_source(path, |source| top_level(source, order, offset))
-                .map_err(at(offset))?;
+                .map_err(|broken| {
+                // What is cut short has a name all the same.
+                let name = name_at(path, order, whole(offset));
+                error(path, name.as_deref(), offset, Packing::Stored, broken)
+            })?;
             if offset == subsystem_at {
                 file.subsystem = Some(extent);
             } else {
@@ -184,6 +194,15 @@ impl MatFile {
         Ok(Self { path: path.to_path_buf(), version: Version::V4, order, entries, subsystem: None })
     }
 
+    #[cfg(feature = "hdf5")]
+    fn open_v73(path: &Path) -> Result<Self> {
+        let nowhere = Extent { offset: 0, length: 0, packing: Packing::Stored };
+        let variables = v73::variables(path)?.into_iter();
+        let entries = variables.map(|variable| Entry { variable, extent: nowhere, v4: None }).collect();
+        let (version, order) = (Version::V73, ByteOrder::Little);
+        Ok(Self { path: path.to_path_buf(), version, order, entries, subsystem: None })
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -205,6 +224,11 @@ impl MatFile {
             .rev()
             .find(|entry| entry.variable.name == name)
             .ok_or_else(|| self.missing(name))?;
+        #[cfg(feature = "hdf5")]
+        if self.version == Version::V73 {
+            let read = self.read_selected(&Selection::only([name]))?;
+            return read.into_iter().next().map(|(_, value)| value).ok_or_else(|| self.missing(name));
+        }
         self.read_entry(entry, &Selection::all())
     }
 
@@ -226,6 +250,15 @@ impl MatFile {
     /// [`Error::Io`]; [`Error::Malformed`] naming the variable and the byte where the file is
     /// damaged; [`Error::Unsupported`] for level 4 files of machines that no longer exist.
     pub fn read_selected(&self, selection: &Selection) -> Result<Vec<(String, Value)>> {
+        #[cfg(feature = "hdf5")]
+        if self.version == Version::V73 {
+            let mut read = Vec::new();
+            v73::for_each(&self.path, selection, |variable, value| {
+                read.push((variable.name, value));
+                Ok(())
+            })?;
+            return Ok(read);
+        }
         self.entries
             .par_iter()
             .filter(|entry| selection.wants(&entry.variable.name))
@@ -236,6 +269,13 @@ impl MatFile {
     /// Calls `f` with each variable and its value, one after the other, so that no more than one
     /// is in memory.
     pub(crate) fn for_each(&self, mut f: impl FnMut(&Variable, Value)) -> Result<()> {
+        #[cfg(feature = "hdf5")]
+        if self.version == Version::V73 {
+            return v73::for_each(&self.path, &Selection::all(), |variable, value| {
+                f(&variable, value);
+                Ok(())
+            });
+        }
         for entry in &self.entries {
             f(&entry.variable, self.read_entry(entry, &Selection::all())?);
         }
@@ -257,7 +297,7 @@ impl MatFile {
                 if !parser.references.is_empty()
                     && let Some(objects) = self.objects()?
                 {
-                    opaque::check(parser.source, &parser.references, objects)?;
+                    opaque::check(&parser.references, objects).map_err(|what| parser.source.broken(what))?;
                 }
                 Ok(value)
             }),
@@ -335,11 +375,36 @@ fn top_level(source: &mut Source<'_>, order: ByteOrder, offset: u64) -> Outcome<
     }
 }
 
+/// The name of a variable whose element the file does not hold whole.
+fn name_at(path: &Path, order: ByteOrder, rest: Extent) -> Option<String> {
+    let mut words = Vec::new();
+    let tag: [u8; 8] = rest.with_source(path, |source| source.array()).ok()?;
+    <u32 as crate::numeric::Element>::decode(&tag, order, |word| words.push(word));
+    let extent = match *words.first()? {
+        v5::MI_MATRIX => rest,
+        v5::MI_COMPRESSED => {
+            Extent { offset: rest.offset + 8, length: rest.length - 8, packing: Packing::Zlib }
+        }
+        _ => return None,
+    };
+    let everything = Selection::all();
+    let variable = extent.with_source(path, |source| {
+        let mut parser = v5::Parser::new(source, order, &everything);
+        let tag = parser.matrix(u64::MAX / 2)?;
+        parser.variable(tag.next)
+    });
+    variable.ok().map(|variable| variable.name).filter(|name| !name.is_empty())
+}
+
 /// Adds what the parser does not know: the file, the variable and where it lies.
 fn error(path: &Path, variable: Option<&str>, offset: u64, packing: Packing, broken: Broken) -> Error {
     match broken {
         Broken::Io(source) => Error::Io { path: path.to_path_buf(), source },
         Broken::Unsupported { what, remedy } => Error::Unsupported { path: path.to_path_buf(), what, remedy },
+        Broken::Picks { what } => {
+            let name = variable.unwrap_or_default();
+            Error::variable(path.display().to_string(), name, what, "ask for what is in it")
+        }
         Broken::Bytes { at, what } => {
             let variable = variable.map_or(String::new(), |name| format!("variable `{name}`, "));
             let place = match packing {

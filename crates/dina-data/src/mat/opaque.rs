@@ -7,7 +7,7 @@
 
 use super::value::Value;
 use crate::Numeric;
-use crate::source::{Outcome, Source, elements};
+use crate::source::elements;
 
 const MAGIC: u32 = 0xdd00_0000;
 /// The class of the object store in the subsystem.
@@ -26,16 +26,14 @@ pub(super) fn dimensions(reference: &[u32]) -> Option<Vec<usize>> {
 }
 
 /// Checks references against the number of objects in the subsystem.
-pub(super) fn check(source: &Source<'_>, references: &[Vec<u32>], objects: usize) -> Outcome<()> {
+pub(super) fn check(references: &[Vec<u32>], objects: usize) -> Result<(), String> {
     for reference in references {
         let axes = reference.get(1).map_or(0, |&n| n as usize);
         let Some((_, numbers)) = reference.get(axes + 2..).and_then(<[u32]>::split_last) else {
             continue;
         };
         if let Some(wrong) = numbers.iter().find(|&&n| n == 0 || n as usize > objects) {
-            return Err(
-                source.broken(format!("it refers to object {wrong}, but the file holds {objects} objects"))
-            );
+            return Err(format!("it refers to object {wrong}, but the file holds {objects} objects"));
         }
     }
     Ok(())

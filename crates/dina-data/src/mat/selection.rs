@@ -1,3 +1,5 @@
+use crate::source::{Picks, Target};
+
 /// Which variables to read, down to single fields, and how.
 ///
 /// A path names a variable, or with dots a field: `stim.resp`, `stat.redcell` (in a struct array:
@@ -11,7 +13,7 @@
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     only: Option<Vec<String>>,
-    single: Vec<String>,
+    single: Vec<(String, Picks)>,
 }
 
 impl Selection {
@@ -29,7 +31,14 @@ impl Selection {
     /// row-major order (ndarray's standard layout), transposed on the way in.
     #[must_use]
     pub fn single<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
-        self.single.extend(paths.into_iter().map(Into::into));
+        self.single.extend(paths.into_iter().map(|path| (path.into(), Picks::ALL)));
+        self
+    }
+
+    /// The same for one matrix, of which only some rows and columns are read.
+    #[must_use]
+    pub(crate) fn picked(mut self, path: &str, picks: Picks) -> Self {
+        self.single.push((path.to_owned(), picks));
         self
     }
 
@@ -43,8 +52,12 @@ impl Selection {
             .is_none_or(|only| only.iter().any(|wanted| below(path, wanted) || below(wanted, path)))
     }
 
-    pub(super) fn is_single(&self, path: &str) -> bool {
-        self.single.iter().any(|p| p == path)
+    /// What becomes of the real numbers at a path.
+    pub(super) fn target(&self, path: &str) -> Target<'_> {
+        match self.single.iter().find(|(p, _)| p == path) {
+            Some((_, picks)) => Target::Single(picks),
+            None => Target::AsStored,
+        }
     }
 }
 

@@ -164,11 +164,7 @@ pub(super) fn value(
 ) -> Outcome<Value> {
     source.skip_to(header.data)?;
     let shape = [header.rows, header.columns];
-    let target = if selection.is_single(&variable.name) && !header.complex {
-        Target::Single
-    } else {
-        Target::AsStored
-    };
+    let target = if header.complex { Target::AsStored } else { selection.target(&variable.name) };
     let columns = MemoryOrder::ColumnMajor;
     let mut array = |target| source.numeric(header.stored, header.order, &shape, columns, target);
     match header.kind {

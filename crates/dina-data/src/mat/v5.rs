@@ -401,7 +401,7 @@ impl<'s, 'r> Parser<'s, 'r> {
     }
 
     /// An element of plain numbers of exactly this shape.
-    fn array(&mut self, shape: &[usize], target: Target, end: u64) -> Outcome<Numeric> {
+    fn array(&mut self, shape: &[usize], target: Target<'_>, end: u64) -> Outcome<Numeric> {
         let (tag, stored) = self.number_tag(end)?;
         self.expect_bytes(shape, stored, tag.size)?;
         let array = self.source.numeric(stored, self.order, shape, MemoryOrder::ColumnMajor, target)?;
@@ -439,11 +439,7 @@ impl<'s, 'r> Parser<'s, 'r> {
             self.source.skip_to(tag.next)?;
             return Ok(Value::Logical(array));
         }
-        let target = if self.selection.is_single(&self.path) && !header.complex {
-            Target::Single
-        } else {
-            Target::AsStored
-        };
+        let target = if header.complex { Target::AsStored } else { self.selection.target(&self.path) };
         let values = self.array(&shape, target, end)?;
         if !header.complex {
             return Ok(Value::Numeric { class, values });

@@ -1,6 +1,8 @@
 use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "hdf5")]
+use crate::DType;
 use crate::Numeric;
 
 /// The class of a MATLAB variable, by the name MATLAB's `class` (and scipy's `whosmat`) gives it.
@@ -50,6 +52,34 @@ impl Class {
             Self::Logical => "logical",
             Self::Function => "function",
             Self::Opaque => "opaque",
+        }
+    }
+
+    /// The class of numbers of this name.
+    #[cfg(feature = "hdf5")]
+    pub(super) fn numeric(name: &str) -> Option<Self> {
+        let numeric = [
+            Self::Double,
+            Self::Single,
+            Self::Int8,
+            Self::UInt8,
+            Self::Int16,
+            Self::UInt16,
+            Self::Int32,
+            Self::UInt32,
+            Self::Int64,
+            Self::UInt64,
+        ];
+        numeric.into_iter().find(|class| class.name() == name)
+    }
+
+    /// The class whose numbers are stored like this.
+    #[cfg(feature = "hdf5")]
+    pub(super) fn of(stored: DType) -> Self {
+        match stored {
+            DType::Float32 => Self::Single,
+            DType::Float64 => Self::Double,
+            other => Self::numeric(other.name()).unwrap_or(Self::Double),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Arrays that numpy saved: `.npz` (stored or deflated, zip64 included) and single `.npy` files.
 //!
-//! Real numbers and truth values in both byte orders and memory orders are read; arrays of other
-//! types (text, complex, dates, records, Python objects) are listed with type and shape, and not
+//! Real numbers, truth values and text in both byte orders and memory orders are read; arrays of other
+//! types (complex, dates, records, Python objects) are listed with type and shape, and not
 //! interpreted. Nothing is ever unpickled.
 //!
 //! ```
@@ -24,14 +24,16 @@ mod zip;
 
 use std::path::{Path, PathBuf};
 
-use ndarray::ArrayD;
+use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 
 use crate::numeric::{ByteOrder, DType, Element, Numeric, with_element};
-use crate::source::{Broken, Extent, Outcome, Packing, Source, Target};
+use crate::source::{Broken, Extent, MemoryOrder, Outcome, Packing, Picks, Source, Target};
 use crate::{Error, Format, Result};
 
 /// The name under which the array of a `.npy` file is listed, which has none.
 const NPY: &str = "array";
+/// Texts that take no byte in the file, and still memory.
+const MOST_EMPTY: usize = 1 << 20;
 
 /// An array that numpy saved.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +43,13 @@ pub enum NpyArray {
     Numeric(Numeric),
     /// Truth values.
     Bool(ArrayD<bool>),
+    /// Text of fixed length.
+    Text {
+        /// numpy's description, such as `<U5`.
+        dtype: String,
+        /// The elements, without the zeros that fill them up.
+        values: ArrayD<String>,
+    },
     /// An array of a type that is not read.
     Other {
         /// numpy's description, such as `<U5`.
@@ -56,6 +65,7 @@ impl NpyArray {
         match self {
             Self::Numeric(array) => array.shape(),
             Self::Bool(array) => array.shape(),
+            Self::Text { values, .. } => values.shape(),
             Self::Other { shape, .. } => shape,
         }
     }
@@ -65,7 +75,7 @@ impl NpyArray {
         match self {
             Self::Numeric(array) => array.dtype().name(),
             Self::Bool(_) => "bool",
-            Self::Other { dtype, .. } => dtype,
+            Self::Text { dtype, .. } | Self::Other { dtype, .. } => dtype,
         }
     }
 
@@ -74,7 +84,7 @@ impl NpyArray {
         match self {
             Self::Numeric(array) => Some(array.sum()),
             Self::Bool(array) => Some(array.iter().filter(|&&v| v).count() as f64),
-            Self::Other { .. } => None,
+            Self::Text { .. } | Self::Other { .. } => None,
         }
     }
 }
@@ -104,7 +114,7 @@ impl NpzFile {
     /// a compression that numpy does not write; [`Error::Malformed`] where the file is damaged.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let entries = match Format::detect(path)? {
+        let entries = match Format::of_content(path)? {
             Format::Npz => zip::entries(path).map_err(|broken| error(path, None, 0, broken))?,
             Format::Npy => {
                 let length = std::fs::metadata(path)
@@ -151,7 +161,12 @@ impl NpzFile {
     /// # Errors
     /// As [`NpzFile::read`]; [`Error::Variable`] where the elements are not real numbers.
     pub fn read_single(&self, name: &str) -> Result<ArrayD<f32>> {
-        match self.read_as(name, Target::Single)? {
+        self.read_picked(name, &Picks::ALL)
+    }
+
+    /// The same of some rows and columns of a matrix.
+    pub(crate) fn read_picked(&self, name: &str, picks: &Picks) -> Result<ArrayD<f32>> {
+        match self.read_as(name, Target::Single(picks))? {
             NpyArray::Numeric(array) => Ok(array.into_f32()),
             other => Err(Error::variable(
                 self.path.display().to_string(),
@@ -162,7 +177,7 @@ impl NpzFile {
         }
     }
 
-    fn read_as(&self, name: &str, target: Target) -> Result<NpyArray> {
+    fn read_as(&self, name: &str, target: Target<'_>) -> Result<NpyArray> {
         let entry = self.entries.iter().find(|entry| entry.name == name).ok_or_else(|| {
             let names: Vec<&str> = self.names().collect();
             Error::variable(
@@ -180,14 +195,17 @@ impl NpzFile {
 }
 
 impl Entry {
-    fn array(&self, source: &mut Source<'_>, target: Target) -> Outcome<NpyArray> {
+    fn array(&self, source: &mut Source<'_>, target: Target<'_>) -> Outcome<NpyArray> {
         if self.length > source.capacity() {
             return Err(source.broken(format!(
                 "{} bytes are declared, which {} compressed bytes cannot hold",
                 self.length, self.extent.length
             )));
         }
-        if self.crc.is_some() {
+        // What is not read is not checked.
+        let partial = matches!(target, Target::Single(picks) if !picks.is_all());
+        let checked = self.crc.filter(|_| !partial);
+        if checked.is_some() {
             source.checksum();
         }
         let header = npy::header(source, self.length)?;
@@ -197,6 +215,8 @@ impl Entry {
                 let size = match kind {
                     npy::Kind::Number(stored) => stored.size(),
                     npy::Kind::Bool => 1,
+                    npy::Kind::Unicode(length) => length.saturating_mul(4),
+                    npy::Kind::Bytes(length) => length,
                 };
                 let bytes = crate::source::elements(&header.shape)
                     .and_then(|n| n.checked_mul(size))
@@ -215,7 +235,7 @@ impl Entry {
             }
         };
         source.finish()?;
-        if let Some(expected) = self.crc
+        if let Some(expected) = checked
             && source.checked() != Some(expected)
         {
             return Err(source.broken("the checksum is wrong"));
@@ -229,7 +249,7 @@ fn read_elements(
     kind: npy::Kind,
     order: ByteOrder,
     header: &npy::Header,
-    target: Target,
+    target: Target<'_>,
 ) -> Outcome<NpyArray> {
     match kind {
         npy::Kind::Number(stored) => {
@@ -242,6 +262,39 @@ fn read_elements(
             });
             Ok(NpyArray::Bool(array))
         }
+        npy::Kind::Unicode(length) => text(source, header, 4 * length, |bytes| {
+            let mut text = String::new();
+            <u32 as Element>::decode(bytes, order, |code| {
+                text.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+            });
+            text
+        }),
+        npy::Kind::Bytes(length) => {
+            text(source, header, length, |bytes| String::from_utf8_lossy(bytes).into_owned())
+        }
+    }
+}
+
+/// Elements of `size` bytes as text.
+fn text(
+    source: &mut Source<'_>,
+    header: &npy::Header,
+    size: usize,
+    decode: impl Fn(&[u8]) -> String,
+) -> Outcome<NpyArray> {
+    let count = crate::source::elements(&header.shape).unwrap_or(0);
+    if size == 0 && count > MOST_EMPTY {
+        return Err(source.broken(format!("{count} texts without a character")));
+    }
+    let mut values = Vec::new();
+    for _ in 0..count {
+        let element = source.bytes(size)?;
+        values.push(decode(&element).trim_end_matches('\0').to_owned());
+    }
+    let shape = IxDyn(&header.shape).set_f(header.memory == MemoryOrder::ColumnMajor);
+    match ArrayD::from_shape_vec(shape, values) {
+        Ok(values) => Ok(NpyArray::Text { dtype: header.descr.clone(), values }),
+        Err(_) => Err(source.broken(format!("shape {:?} is impossible", header.shape))),
     }
 }
 
@@ -249,6 +302,10 @@ fn error(path: &Path, name: Option<&str>, offset: u64, broken: Broken) -> Error 
     match broken {
         Broken::Io(source) => Error::Io { path: path.to_path_buf(), source },
         Broken::Unsupported { what, remedy } => Error::Unsupported { path: path.to_path_buf(), what, remedy },
+        Broken::Picks { what } => {
+            let name = name.unwrap_or_default();
+            Error::variable(path.display().to_string(), name, what, "ask for what is in it")
+        }
         Broken::Bytes { at, what } => {
             let place = match name {
                 Some(name) => format!("array `{name}`, byte {at} of the data at byte {offset}"),

@@ -21,6 +21,10 @@ pub(super) struct Header {
 pub(super) enum Kind {
     Number(DType),
     Bool,
+    /// UTF-32 of so many characters.
+    Unicode(usize),
+    /// So many bytes of text.
+    Bytes(usize),
 }
 
 /// The element type that numpy describes so; `None` where it is not read.
@@ -32,6 +36,13 @@ pub(super) fn element(descr: &str) -> Option<(Kind, ByteOrder)> {
         ">" => ByteOrder::Big,
         _ => return None,
     };
+    let text = |prefix| kind.strip_prefix(prefix).and_then(|length: &str| length.parse().ok());
+    if let Some(length) = text('U') {
+        return Some((Kind::Unicode(length), order));
+    }
+    if let Some(length) = text('S') {
+        return Some((Kind::Bytes(length), order));
+    }
     let kind = Kind::Number(match kind {
         "b1" => return Some((Kind::Bool, order)),
         "i1" => DType::Int8,
