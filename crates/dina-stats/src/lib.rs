@@ -25,13 +25,23 @@
 //! ```
 
 pub mod bootstrap;
+pub mod classical;
+pub mod cluster;
+pub mod comparison;
 pub mod cvpca;
+mod distribution;
+pub mod effect;
 mod error;
 pub mod linalg;
+pub mod meta;
 pub mod multiplicity;
 pub mod permutation;
 pub mod proportion;
+mod rank;
 pub mod reliability;
+mod sentence;
+pub mod similarity;
+pub mod sparseness;
 
 pub use error::{Error, Result};
 

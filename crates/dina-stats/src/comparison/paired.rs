@@ -1,0 +1,160 @@
+//! Paired differences, and one sample against zero.
+
+use std::fmt;
+
+use dina_core::Seed;
+use serde::{Deserialize, Serialize};
+
+use super::{thorough, two_sample::ratio};
+use crate::{
+    Error, Result,
+    bootstrap::{Bootstrap, Interval, Resampling},
+    effect::{Effect, hedges_gz, matched_rank_biserial},
+    permutation::{Permutation, PermutationTest, Scheme},
+    sentence::{Number, PValue},
+};
+
+/// How to test paired differences. The default is a sign-flip test of t, two-sided, exact up to 5,000
+/// arrangements (12 pairs), else 9,999 random ones, with a BCa interval of the mean.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Paired {
+    /// The sign flips.
+    pub permutation: Permutation,
+    /// The bootstrap of the mean difference; its level is that of the effect sizes too.
+    pub bootstrap: Bootstrap,
+}
+
+impl Default for Paired {
+    fn default() -> Self {
+        Self { permutation: thorough(), bootstrap: Bootstrap::default() }
+    }
+}
+
+/// Paired differences tested.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PairedTest {
+    /// Differences.
+    pub n: usize,
+    /// Units whose signs were flipped: blocks, or the differences themselves.
+    pub units: usize,
+    /// Differences above, below and at zero.
+    pub signs: [usize; 3],
+    /// The mean difference.
+    pub mean: Interval,
+    /// The test of t.
+    pub permutation: PermutationTest,
+    /// Mean over standard deviation, without bias.
+    pub hedges_gz: Effect,
+    /// Of the signed ranks.
+    pub rank_biserial: Effect,
+}
+
+impl fmt::Display for PairedTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "mean difference {}, n = {} ({} positive, {} negative); t = {}, {} ({}); {}; {}",
+            self.mean,
+            self.n,
+            self.signs[0],
+            self.signs[1],
+            Number(self.permutation.statistic),
+            PValue(self.permutation.p),
+            self.permutation.how(),
+            self.hedges_gz,
+            self.rank_biserial
+        )
+    }
+}
+
+impl Paired {
+    /// Tests whether differences are symmetric about zero, with t as statistic.
+    ///
+    /// # Errors
+    /// [`Error::TooFew`] below two differences, [`Error::NotFinite`], [`Error::Constant`] where all are
+    /// equal, [`Error::Value`] for a level.
+    pub fn test(&self, differences: &[f64], seed: Seed) -> Result<PairedTest> {
+        let blocks: Vec<usize> = (0..differences.len()).collect();
+        self.test_blocks(differences, &blocks, seed)
+    }
+
+    /// As [`Paired::test`] where differences come in dependent blocks: `blocks` names the block (mouse) of
+    /// each. Blocks are flipped and resampled whole. Hedges' g_z and the rank-biserial correlation describe
+    /// the differences; their intervals take them for independent.
+    ///
+    /// # Errors
+    /// As [`Paired::test`]; [`Error::Shape`], [`Error::TooFew`] for a single block.
+    pub fn test_blocks(&self, differences: &[f64], blocks: &[usize], seed: Seed) -> Result<PairedTest> {
+        if blocks.len() != differences.len() {
+            return Err(Error::shape("blocks", differences.len(), blocks.len()));
+        }
+        let hedges_gz = hedges_gz(differences, self.bootstrap.level)?;
+        let scheme = Scheme::sign_flip_blocks(blocks)?;
+        let resampling = Resampling::groups(blocks);
+        let permutation =
+            self.permutation.test(&scheme, |g| t_of(&g.apply(differences)), seed.child("permutation"))?;
+        let mean = self.bootstrap.interval(
+            &resampling,
+            |items| items.iter().map(|&i| differences[i]).sum::<f64>() / items.len() as f64,
+            seed.child("bootstrap"),
+        )?;
+        let rank_biserial = matched_rank_biserial(differences, &self.bootstrap, seed.child("ranks"))?;
+        let count = |holds: fn(&f64) -> bool| differences.iter().filter(|d| holds(d)).count();
+        Ok(PairedTest {
+            n: differences.len(),
+            units: resampling.units(),
+            signs: [count(|d| *d > 0.0), count(|d| *d < 0.0), count(|d| *d == 0.0)],
+            mean,
+            permutation,
+            hedges_gz,
+            rank_biserial,
+        })
+    }
+}
+
+fn t_of(values: &[f64]) -> f64 {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+    ratio(mean, squares / (n * (n - 1.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use approx::assert_relative_eq;
+
+    use super::*;
+
+    const MICE: [f64; 6] = [0.31, 0.12, 0.48, 0.22, 0.85, 0.43];
+
+    #[test]
+    fn six_mice() {
+        let found = Paired::default().test(&MICE, Seed::new(1)).unwrap();
+        assert_relative_eq!(found.permutation.p, 2.0 / 64.0);
+        assert_eq!((found.signs, found.units), ([6, 0, 0], 6));
+        assert_eq!(found.rank_biserial.estimate, 1.0);
+        let text = found.to_string();
+        for part in ["mean difference 0.402", "6 positive", "p = 0.0312", "smallest possible p 1/32", "g_z"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    /// Twenty images of each of four mice are four flips and not eighty.
+    #[test]
+    fn blocks_flip_whole() {
+        let data: Vec<f64> = (0..80).map(|i| 1.0 + f64::from(i % 7) / 10.0).collect();
+        let blocks: Vec<usize> = (0..80).map(|i| i / 20).collect();
+        let found = Paired::default().test_blocks(&data, &blocks, Seed::new(1)).unwrap();
+        assert_eq!(found.units, 4);
+        assert_relative_eq!(found.permutation.p, 2.0 / 16.0);
+    }
+
+    #[test]
+    fn refuses_nonsense() {
+        let config = Paired::default();
+        assert!(config.test(&[1.0], Seed::new(0)).is_err());
+        assert!(config.test(&[1.0, 1.0], Seed::new(0)).is_err());
+        assert!(config.test_blocks(&MICE, &[0; 6], Seed::new(0)).is_err());
+        assert!(config.test_blocks(&MICE, &[0; 5], Seed::new(0)).is_err());
+    }
+}
