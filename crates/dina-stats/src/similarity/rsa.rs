@@ -80,9 +80,13 @@ impl RdmCorrelation {
         first.iter().zip(second).map(|(a, b)| a * b).sum()
     }
 
-    /// The correlation with a mean of prepared dissimilarities, prepared anew.
-    fn with_mean(self, one: &[f64], mean: Vec<f64>, stimuli: usize) -> Result<f64> {
-        Ok(self.product(one, &self.prepared(&Dissimilarities::new(stimuli, mean)?)?))
+    /// What is averaged over mice: ranks, which add up without rounding, so that ties of means stay ties; for
+    /// Pearson centred and scaled values.
+    fn pooled(self, of: &Dissimilarities) -> Result<Vec<f64>> {
+        match self {
+            Self::Pearson => self.prepared(of),
+            Self::Spearman | Self::RhoA => Ok(midranks(of.values())),
+        }
     }
 }
 
@@ -113,14 +117,19 @@ pub fn noise_ceiling(mice: &[Dissimilarities], measure: RdmCorrelation) -> Resul
     mice.iter().try_for_each(|mouse| same_stimuli(&mice[0], mouse))?;
     let stimuli = mice[0].stimuli();
     let prepared: Vec<Vec<f64>> = mice.iter().map(|mouse| measure.prepared(mouse)).collect::<Result<_>>()?;
+    let pooled: Vec<Vec<f64>> = mice.iter().map(|mouse| measure.pooled(mouse)).collect::<Result<_>>()?;
     let total: Vec<f64> =
-        (0..prepared[0].len()).map(|pair| prepared.iter().map(|mouse| mouse[pair]).sum()).collect();
+        (0..pooled[0].len()).map(|pair| pooled.iter().map(|mouse| mouse[pair]).sum()).collect();
+    // Sums do as well as means: no correlation depends on scale.
+    let with = |mouse: &[f64], sum: Vec<f64>| {
+        Ok::<f64, Error>(measure.product(mouse, &measure.prepared(&Dissimilarities::new(stimuli, sum)?)?))
+    };
     let k = mice.len() as f64;
     let (mut low, mut high) = (0.0, 0.0);
-    for mouse in &prepared {
-        let others = total.iter().zip(mouse).map(|(t, m)| (t - m) / (k - 1.0)).collect();
-        low += measure.with_mean(mouse, others, stimuli)? / k;
-        high += measure.with_mean(mouse, total.iter().map(|t| t / k).collect(), stimuli)? / k;
+    for (mouse, own) in prepared.iter().zip(&pooled) {
+        let others = total.iter().zip(own).map(|(t, m)| t - m).collect();
+        low += with(mouse, others)? / k;
+        high += with(mouse, total.clone())? / k;
     }
     Ok(NoiseCeiling { low, high })
 }
