@@ -21,9 +21,7 @@ use dina_stats::meta::random_effects;
 use dina_stats::multiplicity;
 use dina_stats::permutation::{Arrangement, Permutation, Scheme, Tail, mass};
 use dina_stats::proportion::{clopper_pearson, wilson};
-use dina_stats::reliability::{
-    Correlation, cross_repeat, explained_explainable, normalised_correlation,
-};
+use dina_stats::reliability::{Correlation, cross_repeat, explained_explainable, normalised_correlation};
 use dina_stats::similarity::cka::{debiased_cka, linear_cka};
 use dina_stats::similarity::dissimilarity::Dissimilarities;
 use dina_stats::similarity::rsa::{RdmCorrelation, noise_ceiling};
@@ -239,8 +237,7 @@ fn clusters() {
     for row in expected["tests"].as_array().unwrap() {
         let permutation = Permutation { tail: get(&row["tail"]), ..Permutation::default() };
         let forming = ClusterThreshold { threshold: 1.5, measure: ClusterMeasure::Mass };
-        let found =
-            cluster_test(&permutation, &flips, &chain, forming, t_map(&data), Seed::new(0)).unwrap();
+        let found = cluster_test(&permutation, &flips, &chain, forming, t_map(&data), Seed::new(0)).unwrap();
         all_close(&found.statistic, &expected["t"]);
         let clusters = row["clusters"].as_array().unwrap();
         assert_eq!(found.clusters.len(), clusters.len());
