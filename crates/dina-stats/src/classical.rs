@@ -88,7 +88,7 @@ pub fn welch_t(first: &[f64], second: &[f64], tail: Tail, level: f64) -> Result<
     t_test(a - b, (sa + sb).sqrt(), df, tail, level)
 }
 
-fn t_test(estimate: f64, se: f64, df: f64, tail: Tail, level: f64) -> Result<TTest> {
+pub(crate) fn t_test(estimate: f64, se: f64, df: f64, tail: Tail, level: f64) -> Result<TTest> {
     check_level(level)?;
     if se <= 0.0 {
         return Err(Error::Constant { what: "sample".into(), index: 0, statistic: "t".into() });

@@ -1,8 +1,10 @@
 //! Distribution functions and quantiles that tests and intervals need.
 //!
 //! Incomplete beta and gamma functions are statrs', erfc and the gamma function libm's: statrs' erfc is good to
-//! eleven digits only. Quantiles are found here by bisection of the distribution function down to the
-//! last bit, because statrs' own stop at some 1e-8.
+//! eleven digits only. Quantiles are found here as roots of the distribution function, to the
+//! last bits, because statrs' own stop at some 1e-8.
+
+use std::ops::RangeInclusive;
 
 use libm::{erfc, lgamma as ln_gamma};
 use statrs::function::{beta::beta_reg, erf::erfc_inv, gamma::gamma_ur};
@@ -80,55 +82,123 @@ pub(crate) fn noncentral_t_cdf(t: f64, df: f64, noncentrality: f64) -> f64 {
     if t == 0.0 || lambda == 0.0 {
         return if t == 0.0 { start } else { 1.0 - student_sf(t, df) };
     }
+    if lambda > 5000.0 {
+        return integrated(t, df, noncentrality);
+    }
     // Weights below e^-45 of the peak's neighbourhood add nothing in double precision.
     let spread = 10.0 * lambda.sqrt() + 60.0;
     let (first, last) = ((lambda - spread).max(0.0).floor() as usize, (lambda + spread).ceil() as usize);
-    let sign = noncentrality.signum();
-    let even = weighted_betas(x, b, first, last, 0.5, |j| j * lambda.ln() - lambda - ln_gamma(j + 1.0));
-    let odd =
-        weighted_betas(x, b, first, last, 1.0, |j| (j + 0.5) * lambda.ln() - lambda - ln_gamma(j + 1.5));
-    (start + (even + sign * odd) / 2.0).clamp(0.0, 1.0)
+    let last_weight = |shift: f64| {
+        let j = last as f64 + shift - 0.5;
+        j * lambda.ln() - lambda - ln_gamma(j + 1.0)
+    };
+    let even = weighted_betas(x, b, lambda, first..=last, 0.5, last_weight(0.5));
+    let odd = weighted_betas(x, b, lambda, first..=last, 1.0, last_weight(1.0));
+    (start + (even + noncentrality.signum() * odd) / 2.0).clamp(0.0, 1.0)
 }
 
-/// sum over j of exp(log_weight(j)) I_x(j + shift, b). From the last j downwards, because
-/// I_x(a, b) = I_x(a + 1, b) + x^a (1 - x)^b Gamma(a + b) / (Gamma(a + 1) Gamma(b)) only adds.
+/// The noncentral t distribution for t > 0 and a large noncentrality, where the series is long: the mean over a
+/// normal Z of P(sqrt(V / v) >= (Z + d) / t), by Simpson's rule. That probability changes slowly with Z, because
+/// t is large too wherever neither tail is empty.
+fn integrated(t: f64, df: f64, noncentrality: f64) -> f64 {
+    const STEPS: i32 = 2000;
+    const REACH: f64 = 9.0;
+    let width = 2.0 * REACH / f64::from(STEPS);
+    let sum: f64 = (0..=STEPS)
+        .map(|i| {
+            let z = f64::from(i) * width - REACH;
+            let weight = if i == 0 || i == STEPS { 1.0 } else { f64::from(2 + 2 * (i % 2)) };
+            let bound = (z + noncentrality) / t;
+            let above = if bound <= 0.0 { 1.0 } else { chi_squared_sf(df * bound * bound, df) };
+            weight * (-z * z / 2.0).exp() * above
+        })
+        .sum();
+    (sum * width / 3.0 / (2.0 * std::f64::consts::PI).sqrt()).clamp(0.0, 1.0)
+}
+
+/// sum over j of w_j I_x(j + shift, b) with w_j = e^-l l^k / Gamma(k + 1), k = j + shift - 1/2, and l = `lambda`.
+/// From the last j downwards, because
+/// I_x(a, b) = I_x(a + 1, b) + x^a (1 - x)^b Gamma(a + b) / (Gamma(a + 1) Gamma(b)) only adds. Weights and terms
+/// follow from their neighbours as logarithms, which do not underflow.
 fn weighted_betas(
     x: f64,
     b: f64,
-    first: usize,
-    last: usize,
+    lambda: f64,
+    terms: RangeInclusive<usize>,
     shift: f64,
-    log_weight: impl Fn(f64) -> f64,
+    last_weight: f64,
 ) -> f64 {
-    let mut beta = beta_reg(last as f64 + shift, b, x);
+    let a = *terms.end() as f64 + shift;
+    let mut beta = beta_reg(a, b, x);
+    let (ln_x, ln_lambda) = (x.ln(), lambda.ln());
+    let mut term = a * ln_x + b * (-x).ln_1p() + ln_gamma(a + b) - ln_gamma(a + 1.0) - ln_gamma(b);
+    let mut weight = last_weight;
     let mut sum = 0.0;
-    for j in (first..=last).rev() {
+    for j in terms.rev() {
         let a = j as f64 + shift;
-        sum += log_weight(j as f64).exp() * beta;
-        let below = a - 1.0;
-        if below > 0.0 {
-            let term = below * x.ln() + b * (-x).ln_1p() + ln_gamma(below + b) - ln_gamma(a) - ln_gamma(b);
-            beta += term.exp();
-        }
+        sum += weight.exp() * beta;
+        weight += (a - 0.5).ln() - ln_lambda;
+        term += (a / (a + b - 1.0)).ln() - ln_x;
+        beta += term.exp();
     }
     sum
 }
 
-/// Where a function that falls from positive to negative crosses zero, to the last bit.
+/// Where a function that falls from positive to negative crosses zero, by Brent's method (Brent 1973), to some
+/// last bits. Where it does not change its sign the end that is nearer to zero is returned.
 pub(crate) fn falling_root(f: impl Fn(f64) -> f64, low: f64, high: f64) -> f64 {
-    let (mut low, mut high) = (low, high);
-    for _ in 0..200 {
-        let middle = low + (high - low) / 2.0;
-        if middle <= low || middle >= high {
-            break;
+    // `best` is the closest so far, `other` lies across the root, `before` is the best of the step before.
+    let (mut other, mut best) = (low, high);
+    let (mut f_other, mut f_best) = (f(other), f(best));
+    if f_other * f_best > 0.0 {
+        return if f_other.abs() < f_best.abs() { other } else { best };
+    }
+    let (mut before, mut f_before) = (other, f_other);
+    let mut step = best - other;
+    let mut last_step = step;
+    for _ in 0..300 {
+        if f_before.abs() < f_best.abs() {
+            (other, best, before) = (best, before, best);
+            (f_other, f_best, f_before) = (f_best, f_before, f_best);
         }
-        if f(middle) > 0.0 {
-            low = middle;
-        } else {
-            high = middle;
+        let tolerance = 2.0 * f64::EPSILON * best.abs() + f64::MIN_POSITIVE;
+        let middle = (before - best) / 2.0;
+        if middle.abs() <= tolerance || f_best == 0.0 {
+            return best;
+        }
+        let mut bisect = last_step.abs() < tolerance || f_other.abs() <= f_best.abs();
+        if !bisect {
+            let s = f_best / f_other;
+            let (mut p, mut q) = if other == before {
+                (2.0 * middle * s, 1.0 - s)
+            } else {
+                let (q, r) = (f_other / f_before, f_best / f_before);
+                let p = s * (2.0 * middle * q * (q - r) - (best - other) * (r - 1.0));
+                (p, (q - 1.0) * (r - 1.0) * (s - 1.0))
+            };
+            if p > 0.0 {
+                q = -q;
+            } else {
+                p = -p;
+            }
+            bisect = 2.0 * p >= (3.0 * middle * q - (tolerance * q).abs()).min((last_step * q).abs());
+            if !bisect {
+                (last_step, step) = (step, p / q);
+            }
+        }
+        if bisect {
+            (step, last_step) = (middle, middle);
+        }
+        (other, f_other) = (best, f_best);
+        best += if step.abs() > tolerance { step } else { tolerance.copysign(middle) };
+        f_best = f(best);
+        if f_best * f_before > 0.0 {
+            (before, f_before) = (other, f_other);
+            step = best - other;
+            last_step = step;
         }
     }
-    low + (high - low) / 2.0
+    best
 }
 
 /// The logarithm of the gamma function.
@@ -152,6 +222,32 @@ mod tests {
         assert_relative_eq!(chi_squared_sf(11.07, 5.0), 0.050_009_618_622_405_43, max_relative = 1e-12);
         assert_relative_eq!(fair_binomial_cdf(1, 6), 7.0 / 64.0, max_relative = 1e-12);
         assert_relative_eq!(fair_binomial_cdf(6, 6), 1.0);
+    }
+
+    #[test]
+    fn large_noncentralities_meet_the_series() {
+        for (t, df, d) in [(90.0, 7.0, 95.0), (99.0, 4000.0, 99.5), (60.0, 20.0, 99.0), (150.0, 3.0, 99.9)] {
+            let series = noncentral_t_cdf(t, df, d);
+            assert_relative_eq!(series, integrated(t, df, d), epsilon = 1e-10);
+        }
+        assert!(noncentral_t_cdf(1e7, 12.0, 1.1e7) < 0.5);
+    }
+
+    #[test]
+    fn roots_of_awkward_functions() {
+        assert_relative_eq!(falling_root(|x| 2.0 - x * x, 0.0, 100.0), 2.0_f64.sqrt(), max_relative = 1e-15);
+        assert_relative_eq!(
+            falling_root(|x| (-x).exp() - 1e-9, 0.0, 1e3),
+            9.0 * 10.0_f64.ln(),
+            max_relative = 1e-13
+        );
+        assert_relative_eq!(falling_root(|x| -(x - 0.3).powi(7), -5.0, 9.0), 0.3, max_relative = 1e-2);
+        assert_relative_eq!(
+            falling_root(|x| if x < 0.1 { 1.0 } else { -1.0 }, 0.0, 1.0),
+            0.1,
+            max_relative = 1e-14
+        );
+        assert_eq!(falling_root(|x| 5.0 - x, 0.0, 1.0), 1.0);
     }
 
     /// The noncentral t against its definition, P(Z + d <= t sqrt(V / v)), integrated by Simpson's rule.

@@ -65,7 +65,7 @@ fn few() -> Bootstrap {
 fn p_of_comparisons_is_uniform() {
     let permutation = quick(Tail::TwoSidedAbsolute);
     for location in [Location::Welch, Location::RankSum] {
-        let config = TwoSample { location, permutation, bootstrap: few() };
+        let config = TwoSample { location, permutation, level: 0.95 };
         let p = simulate(1000, |seed| {
             let (a, b) = (normals(9, seed.child("a")), normals(14, seed.child("b")));
             config.test(&a, &b, seed).unwrap().permutation.p
@@ -89,7 +89,7 @@ fn p_of_comparisons_is_uniform() {
 #[test]
 fn welch_holds_where_the_mean_difference_fails() {
     let rejections = |location| {
-        let config = TwoSample { location, permutation: quick(Tail::TwoSidedAbsolute), bootstrap: few() };
+        let config = TwoSample { location, permutation: quick(Tail::TwoSidedAbsolute), level: 0.95 };
         let p = simulate(1000, |seed| {
             let a: Vec<f64> = normals(8, seed.child("a")).iter().map(|v| 3.0 * v).collect();
             config.test(&a, &normals(32, seed.child("b")), seed).unwrap().permutation.p

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::thorough;
 use crate::{
     Result,
-    bootstrap::{Bootstrap, Interval, Resampling},
+    classical::{TTest, welch_t},
     effect::{Effect, cliff_delta, hedges_g},
     permutation::{Permutation, PermutationTest, Scheme},
     rank::midranks,
-    sentence::{Number, PValue},
+    sentence::{Ci, Number, PValue},
 };
 
 /// What is compared between two samples.
@@ -44,20 +44,20 @@ impl fmt::Display for Location {
 }
 
 /// How to compare two samples. The default is Welch's t, two-sided, 9,999 permutations or all of them where
-/// there are no more than 5,000, with a BCa interval of the difference of means.
+/// there are no more than 5,000, level 0.95.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TwoSample {
     /// The statistic.
     pub location: Location,
     /// The permutations.
     pub permutation: Permutation,
-    /// The bootstrap of the difference; its level is that of the effect sizes too.
-    pub bootstrap: Bootstrap,
+    /// Nominal coverage of all intervals.
+    pub level: f64,
 }
 
 impl Default for TwoSample {
     fn default() -> Self {
-        Self { location: Location::Welch, permutation: thorough(), bootstrap: Bootstrap::default() }
+        Self { location: Location::Welch, permutation: thorough(), level: 0.95 }
     }
 }
 
@@ -68,8 +68,8 @@ pub struct TwoSampleTest {
     pub n: [usize; 2],
     /// Mean of each.
     pub means: [f64; 2],
-    /// The first mean less the second; each sample is resampled from itself.
-    pub difference: Interval,
+    /// The first mean less the second, with Welch's interval, and Welch's test without permutations.
+    pub welch: TTest,
     /// The statistic that was permuted.
     pub location: Location,
     /// Its test.
@@ -82,17 +82,18 @@ pub struct TwoSampleTest {
 
 impl fmt::Display for TwoSampleTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let p = PValue(self.permutation.p);
+        let ci = Ci { low: self.welch.low, high: self.welch.high, level: self.welch.level };
         write!(
             f,
-            "means {} (n = {}) and {} (n = {}), difference {}; {} = {}, {p} ({}); {}; {}",
+            "means {} (n = {}) and {} (n = {}), difference {}, {ci} (Welch); {} = {}, {} ({}); {}; {}",
             Number(self.means[0]),
             self.n[0],
             Number(self.means[1]),
             self.n[1],
-            self.difference,
+            Number(self.welch.estimate),
             self.location,
             Number(self.permutation.statistic),
+            PValue(self.permutation.p),
             self.permutation.how(),
             self.hedges_g,
             self.cliff_delta
@@ -108,7 +109,7 @@ impl TwoSample {
     /// [`crate::Error::TooFew`] below two values a sample, [`crate::Error::NotFinite`], [`crate::Error::Constant`] where neither
     /// varies, [`crate::Error::Value`] for a level.
     pub fn test(&self, first: &[f64], second: &[f64], seed: Seed) -> Result<TwoSampleTest> {
-        let level = self.bootstrap.level;
+        let level = self.level;
         // The effect sizes refuse what cannot be compared.
         let hedges_g = hedges_g(first, second, level)?;
         let cliff_delta = cliff_delta(first, second, level)?;
@@ -121,22 +122,11 @@ impl TwoSample {
             let dealt: Vec<f64> = order.iter().map(|&i| values[i]).collect();
             self.location.of(&dealt[..n], &dealt[n..])
         };
-        let permutation =
-            self.permutation.test(&scheme, |g| statistic(g.order()), seed.child("permutation"))?;
-        let samples: Vec<usize> = (0..all.len()).map(|i| usize::from(i >= n)).collect();
-        let difference = self.bootstrap.interval(
-            &Resampling::within(&samples),
-            |items| {
-                let (a, b): (Vec<usize>, Vec<usize>) = items.iter().partition(|i| **i < n);
-                let mean = |items: &[usize]| items.iter().map(|&i| all[i]).sum::<f64>() / items.len() as f64;
-                mean(&a) - mean(&b)
-            },
-            seed.child("bootstrap"),
-        )?;
+        let permutation = self.permutation.test(&scheme, |g| statistic(g.order()), seed)?;
         Ok(TwoSampleTest {
             n: [first.len(), second.len()],
             means: [mean(first), mean(second)],
-            difference,
+            welch: welch_t(first, second, self.permutation.tail, level)?,
             location: self.location,
             permutation,
             hedges_g,
