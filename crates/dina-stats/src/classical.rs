@@ -170,7 +170,7 @@ pub fn mann_whitney(first: &[f64], second: &[f64], tail: Tail) -> Result<RankTes
         if variance <= 0.0 {
             return Err(Error::Constant { what: "sample".into(), index: 0, statistic: "U".into() });
         }
-        let upper = |v: f64| 1.0 - normal_cdf((v - n * m / 2.0 - 0.5) / variance.sqrt());
+        let upper = |v: f64| normal_cdf((n * m / 2.0 + 0.5 - v) / variance.sqrt()).min(1.0);
         tail_of(u, tail, upper, n * m)
     };
     Ok(RankTest { statistic: u, p, tail, exact, n: all.len() })

@@ -151,17 +151,14 @@ pub fn cohen_dz(differences: &[f64], level: f64) -> Result<Effect> {
 /// [`cohen_dz`] times J(n - 1), without its bias.
 ///
 /// # Errors
-/// As [`cohen_d`].
+/// As [`cohen_d`]; [`Error::TooFew`] below three differences, for which d_z has no expectation.
 pub fn hedges_gz(differences: &[f64], level: f64) -> Result<Effect> {
+    Error::at_least("differences", 3, differences.len())?;
     let d = cohen_dz(differences, level)?;
     Ok(d.scaled(hedges_factor(differences.len() as f64 - 1.0), EffectKind::HedgesGz))
 }
 
 fn hedges_factor(df: f64) -> f64 {
-    // With one degree of freedom the expectation of d does not exist, and the factor is 0.
-    if df <= 1.0 {
-        return 0.0;
-    }
     (log_gamma(df / 2.0) - log_gamma((df - 1.0) / 2.0)).exp() / (df / 2.0).sqrt()
 }
 

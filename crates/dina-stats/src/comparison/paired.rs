@@ -77,7 +77,7 @@ impl Paired {
     /// Tests whether differences are symmetric about zero, with t as statistic.
     ///
     /// # Errors
-    /// [`Error::TooFew`] below two differences, [`Error::NotFinite`], [`Error::Constant`] where all are
+    /// [`Error::TooFew`] below three differences, [`Error::NotFinite`], [`Error::Constant`] where all are
     /// equal, [`Error::Value`] for a level.
     pub fn test(&self, differences: &[f64], seed: Seed) -> Result<PairedTest> {
         let blocks: Vec<usize> = (0..differences.len()).collect();

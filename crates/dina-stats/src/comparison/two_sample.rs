@@ -117,7 +117,12 @@ impl TwoSample {
         let ranks = midranks(&all);
         let scheme = Scheme::two_groups(first.len(), second.len())?;
         let n = first.len();
-        let values = if self.location == Location::RankSum { &ranks } else { &all };
+        // Differences do not depend on the mean, but without it lose fewer digits, so that ties stay ties.
+        let mean_of_all = mean(&all);
+        let values: Vec<f64> = match self.location {
+            Location::RankSum => ranks,
+            _ => all.iter().map(|v| v - mean_of_all).collect(),
+        };
         let statistic = |order: &[usize]| {
             let dealt: Vec<f64> = order.iter().map(|&i| values[i]).collect();
             self.location.of(&dealt[..n], &dealt[n..])
@@ -162,14 +167,14 @@ fn squares(values: &[f64]) -> f64 {
 }
 
 /// A difference over its standard error. An arrangement that separates two values exactly has none: it is
-/// the most extreme there is.
+/// the most extreme there is, by a number whose square is still finite.
 pub(super) fn ratio(difference: f64, variance: f64) -> f64 {
     if variance > 0.0 {
         difference / variance.sqrt()
     } else if difference == 0.0 {
         0.0
     } else {
-        f64::MAX.copysign(difference)
+        1e100_f64.copysign(difference)
     }
 }
 

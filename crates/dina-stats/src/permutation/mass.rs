@@ -420,6 +420,30 @@ mod tests {
         assert_eq!(single.max_t.significant(0.01), double.max_t.significant(0.01));
     }
 
+    /// All 126 ways to deal nine items, against the test of one channel.
+    #[test]
+    fn exact_groups() {
+        let data = normals(9, 4, 10);
+        let permutation = Permutation { tail: Tail::TwoSidedAbsolute, ..Permutation::default() };
+        let (first, second) = data.view().split_at(Axis(0), 4);
+        let found = two_sample(&permutation, first, second, Seed::new(0)).unwrap();
+        assert_eq!((found.max_t.exact, found.max_t.permutations), (true, 126));
+        for (channel, values) in columns(&data).iter().enumerate() {
+            let config = crate::comparison::TwoSample {
+                location: crate::comparison::Location::Student,
+                permutation,
+                level: 0.95,
+            };
+            let alone = config.test(&values[..4], &values[4..], Seed::new(0)).unwrap();
+            assert_relative_eq!(found.p[channel], alone.permutation.p);
+            assert_relative_eq!(
+                found.max_t.statistic[channel],
+                alone.permutation.statistic,
+                max_relative = 1e-10
+            );
+        }
+    }
+
     /// The uncorrected p of a channel is that of its own test.
     #[test]
     fn exact_p_of_a_channel_alone() {

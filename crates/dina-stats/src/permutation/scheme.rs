@@ -330,25 +330,35 @@ fn choose(n: usize, k: usize) -> Option<usize> {
     (1..=k).try_fold(1_usize, |product, i| product.checked_mul(n - k + i).map(|p| p / i))
 }
 
-/// The `rank`th choice of `first` of `items`, in lexicographic order, followed by the others.
+/// The `rank`th choice of `first` of `items`, in lexicographic order. Items that leave the first group change places
+/// with those that enter it, so that the order is its own inverse: it names the same groups whether it is read as
+/// where an item comes from or as where it goes to.
 fn combination(items: usize, first: usize, mut rank: usize) -> Vec<usize> {
-    let (mut chosen, mut others) = (Vec::with_capacity(items), Vec::new());
+    let mut missing = first;
+    let (mut entering, mut leaving) = (Vec::new(), Vec::new());
     for item in 0..items {
-        let missing = first - chosen.len();
         // Choices that take this item.
         let with = match missing {
             0 => 0,
             _ => choose(items - item - 1, missing - 1).unwrap_or(usize::MAX),
         };
-        if rank < with {
-            chosen.push(item);
+        let taken = rank < with;
+        if taken {
+            missing -= 1;
         } else {
             rank -= with;
-            others.push(item);
+        }
+        match (taken, item < first) {
+            (true, false) => entering.push(item),
+            (false, true) => leaving.push(item),
+            _ => {}
         }
     }
-    chosen.extend(others);
-    chosen
+    let mut order: Vec<usize> = (0..items).collect();
+    for (a, b) in entering.into_iter().zip(leaving) {
+        order.swap(a, b);
+    }
+    order
 }
 
 /// The first lag at which the autocorrelation of a series falls within its white-noise band,
@@ -407,8 +417,15 @@ mod tests {
         }
         assert_eq!(all(&Scheme::free(5).unwrap()).len(), 120);
         let groups = all(&Scheme::two_groups(3, 4).unwrap());
-        let chosen: BTreeSet<Vec<usize>> = groups.iter().map(|(order, _)| order[..3].to_vec()).collect();
-        assert_eq!(chosen.len(), 35);
+        // Every group of three comes once, whichever way round the order is read.
+        let sorted = |mut group: Vec<usize>| {
+            group.sort_unstable();
+            group
+        };
+        let from: BTreeSet<_> = groups.iter().map(|(order, _)| sorted(order[..3].to_vec())).collect();
+        let to: BTreeSet<_> =
+            groups.iter().map(|(order, _)| (0..7).filter(|&i| order[i] < 3).collect::<Vec<_>>()).collect();
+        assert_eq!((from.len(), to.len()), (35, 35));
         assert_eq!(all(&Scheme::sign_flip(6).unwrap()).len(), 64);
         assert_eq!(all(&Scheme::sign_flip_blocks(&[4, 4, 2]).unwrap()).len(), 4);
         assert_eq!(all(&Scheme::paired(4).unwrap()).len(), 16);
