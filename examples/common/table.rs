@@ -1,6 +1,7 @@
 use std::path::Path;
 
-use dina_data::{Format, NpyArray, NpzFile};
+use dina_data::Format;
+use dina_data::npz::{NpyArray, NpzFile};
 use dina_study::{Error, Result};
 use ndarray::{Array2, ShapeBuilder};
 

@@ -8,9 +8,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Arrangement, Permutation, Scheme, Tail,
+    Arrangement, Permutation, Progress, Scheme, Tail,
     tail::{extremeness, tolerance},
-    test::label_scheme,
+    test::{BATCH, label_scheme},
 };
 use crate::{Error, Result};
 
@@ -69,16 +69,36 @@ impl Permutation {
         statistic: impl Fn(&Arrangement) -> Vec<f64> + Sync,
         seed: Seed,
     ) -> Result<MaxT> {
+        self.max_t_watched(scheme, statistic, seed, |_| ())
+    }
+
+    /// As [`Permutation::max_t_over`]; `progress` is called from this thread after every 128 permutations.
+    ///
+    /// # Errors
+    /// As [`Permutation::max_t_over`].
+    pub fn max_t_watched(
+        &self,
+        scheme: &Scheme,
+        statistic: impl Fn(&Arrangement) -> Vec<f64> + Sync,
+        seed: Seed,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<MaxT> {
         let plan = self.plan(scheme)?;
         let ladder = Ladder::new(statistic(&Arrangement::identity(scheme.items())), self.tail)?;
-        // Counts are whole numbers, so that their sum does not depend on the order.
-        let counts = (0..plan.count)
-            .into_par_iter()
-            .map(|b| ladder.exceedances(&statistic(&plan.arrangement(b, seed))))
-            .try_reduce(
-                || vec![0; ladder.order.len()],
-                |a, b| Ok(a.iter().zip(&b).map(|(a, b)| a + b).collect()),
-            )?;
+        let mut counts = vec![0; ladder.order.len()];
+        for start in (0..plan.count).step_by(BATCH) {
+            let end = plan.count.min(start + BATCH);
+            // Counts are whole numbers, so that their sum does not depend on the order.
+            let batch = (start..end)
+                .into_par_iter()
+                .map(|b| ladder.exceedances(&statistic(&plan.arrangement(b, seed))))
+                .try_reduce(
+                    || vec![0; ladder.order.len()],
+                    |a, b| Ok(a.iter().zip(&b).map(|(a, b)| a + b).collect()),
+                )?;
+            counts.iter_mut().zip(batch).for_each(|(total, count)| *total += count);
+            progress(Progress { done: end, of: plan.count });
+        }
         Ok(ladder.finish(&counts, plan.count, plan.exact))
     }
 
@@ -217,6 +237,17 @@ mod tests {
             pool.install(|| Permutation::default().max_t(30, None, statistic, Seed::new(3)))
         };
         assert_eq!(run(1), run(4));
+    }
+
+    #[test]
+    fn progress_is_told_in_order() {
+        let mut told = Vec::new();
+        let permutation = Permutation { count: 200, ..Permutation::default() };
+        let free = Scheme::free(9).unwrap();
+        permutation
+            .max_t_watched(&free, |g| vec![g.order()[0] as f64, 1.0], Seed::new(0), |p| told.push(p.done))
+            .unwrap();
+        assert_eq!(told, [128, 200]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{
 use crate::{Error, Result, sentence::PValue};
 
 /// Permutations between two calls of the progress callback, and the step in which an early stop looks.
-const BATCH: usize = 128;
+pub(super) const BATCH: usize = 128;
 
 /// How to permute. The default is 1,000 permutations, one-sided (greater), enumerated exactly where
 /// there are no more than 5,000 in all, without an early stop.
