@@ -34,7 +34,7 @@ struct Flags {
     /// What to test
     #[arg(long, value_enum, default_value_t = Test::Describe, value_name = "NAME")]
     test: Test,
-    /// Random permutations; where there are no more than 5,000 in all, each is looked at once
+    /// Random permutations; where there are no more than 10,000 in all, each is looked at once
     #[arg(long, value_name = "B", default_value_t = 9999)]
     permutations: usize,
     /// Stop after so many permutations as extreme as the data (sequential p, which stays valid)
@@ -182,7 +182,7 @@ impl Flags {
             Side::Greater => Tail::Greater,
             Side::Less => Tail::Less,
         };
-        Permutation { count: self.permutations, tail, stop_after: self.stop_after, ..Permutation::default() }
+        Permutation { count: self.permutations, exact_up_to: 10_000, tail, stop_after: self.stop_after }
     }
 
     fn bootstrap(&self) -> Bootstrap {

@@ -190,6 +190,9 @@ impl fmt::Display for Interval {
 }
 
 /// How to bootstrap. The default is 2,000 replicates, level 0.95, BCa.
+///
+/// Intervals from few units are too narrow: of 95 % intervals of a normal mean, 94 % cover with 40 units and 86 %
+/// with 6 (`examples/coverage.rs`). For six mice prefer [`crate::comparison::Paired`] or [`crate::meta`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bootstrap {
     /// Number of replicates.

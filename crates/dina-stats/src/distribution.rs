@@ -19,8 +19,8 @@ pub(crate) fn normal_quantile(p: f64) -> f64 {
     if p <= 0.0 {
         return f64::NEG_INFINITY;
     }
-    if p >= 1.0 {
-        return f64::INFINITY;
+    if p > 0.5 {
+        return -normal_quantile(1.0 - p);
     }
     let z = -std::f64::consts::SQRT_2 * erfc_inv(2.0 * p);
     // One step of Newton takes the last digits from the distribution function.

@@ -13,7 +13,7 @@ use crate::{
     Error, Result,
     bootstrap::{Bootstrap, Resampling},
     distribution::{falling_root, log_gamma, noncentral_t_cdf, normal_quantile, student_quantile},
-    proportion::check_level,
+    proportion::{check_level, clopper_pearson},
     rank::midranks,
     sentence::{Ci, Number},
 };
@@ -67,6 +67,8 @@ pub enum EffectInterval {
     CliffConsistent,
     /// Bootstrap, bias-corrected and accelerated where that is defined.
     Bootstrap,
+    /// Clopper and Pearson's of the proportion of signs, where all differences have the same one.
+    SignProportion,
     /// Fisher's z with the standard error 1/sqrt(n - 3), for Spearman sqrt((1 + r^2/2) / (n - 3)).
     FisherZ,
 }
@@ -252,7 +254,9 @@ fn dominance(first: &[f64], second: &[f64]) -> (Vec<f64>, f64) {
 }
 
 /// The matched-pairs rank-biserial correlation, (W+ - W-) / (W+ + W-) over the ranks of the sizes of the
-/// differences, zeros left out (Kerby 2014). The interval is a bootstrap over pairs.
+/// differences, zeros left out (Kerby 2014). The interval is a bootstrap over pairs. Where all n differences have
+/// the same sign no resample differs; the inner end is then that of the signs alone, 2 p - 1 with Clopper and
+/// Pearson's end p = (alpha/2)^(1/n) for n of n.
 ///
 /// # Errors
 /// [`Error::TooFew`] below two differences or where all are zero, [`Error::NotFinite`]; as
@@ -264,6 +268,18 @@ pub fn matched_rank_biserial(differences: &[f64], bootstrap: &Bootstrap, seed: S
     let statistic =
         |items: &[usize]| signed_rank_share(&items.iter().map(|&i| differences[i]).collect::<Vec<f64>>());
     let found = bootstrap.interval(&Resampling::items(differences.len()), statistic, seed)?;
+    if found.estimate.abs() >= 1.0 {
+        let inner = 2.0 * clopper_pearson(nonzero, nonzero, found.level)?.low - 1.0;
+        let (low, high) = if found.estimate > 0.0 { (inner, 1.0) } else { (-1.0, -inner) };
+        return Ok(Effect {
+            kind: EffectKind::MatchedRankBiserial,
+            estimate: found.estimate,
+            low,
+            high,
+            level: found.level,
+            method: EffectInterval::SignProportion,
+        });
+    }
     Ok(Effect {
         kind: EffectKind::MatchedRankBiserial,
         estimate: found.estimate,

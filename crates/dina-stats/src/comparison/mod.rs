@@ -26,7 +26,7 @@ pub use two_sample::{Location, TwoSample, TwoSampleTest};
 
 use crate::permutation::{Permutation, Tail};
 
-/// The permutations of a test that will be published: 9,999 random ones, two-sided.
+/// The permutations of a test that will be published: two-sided, all of them up to 10,000, else 9,999 random ones.
 fn thorough() -> Permutation {
-    Permutation { count: 9999, tail: Tail::TwoSidedAbsolute, ..Permutation::default() }
+    Permutation { count: 9999, exact_up_to: 10_000, tail: Tail::TwoSidedAbsolute, ..Permutation::default() }
 }

@@ -15,8 +15,8 @@ use crate::{
     sentence::{Ci, Number, PValue},
 };
 
-/// How to test paired differences. The default is a sign-flip test of t, two-sided, exact up to 5,000
-/// arrangements (12 pairs), else 9,999 random ones, level 0.95.
+/// How to test paired differences. The default is a sign-flip test of t, two-sided, exact up to 10,000
+/// arrangements (13 pairs), else 9,999 random ones, level 0.95.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Paired {
     /// The sign flips.
@@ -157,7 +157,9 @@ mod tests {
         let found = Paired::default().test(&MICE, Seed::new(1)).unwrap();
         assert_relative_eq!(found.permutation.p, 2.0 / 64.0);
         assert_eq!((found.signs, found.units), ([6, 0, 0], 6));
-        assert_eq!(found.rank_biserial.estimate, 1.0);
+        // All signs agree: the interval is not [1, 1].
+        assert_eq!((found.rank_biserial.estimate, found.rank_biserial.high), (1.0, 1.0));
+        assert_relative_eq!(found.rank_biserial.low, 2.0 * 0.025_f64.powf(1.0 / 6.0) - 1.0, epsilon = 1e-9);
         let text = found.to_string();
         for part in ["mean difference 0.402", "6 positive", "p = 0.0312", "smallest possible p 1/32", "g_z"] {
             assert!(text.contains(part), "{part} in {text}");

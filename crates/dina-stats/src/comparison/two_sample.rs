@@ -44,7 +44,7 @@ impl fmt::Display for Location {
 }
 
 /// How to compare two samples. The default is Welch's t, two-sided, 9,999 permutations or all of them where
-/// there are no more than 5,000, level 0.95.
+/// there are no more than 10,000, level 0.95.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TwoSample {
     /// The statistic.
