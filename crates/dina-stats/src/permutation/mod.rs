@@ -7,14 +7,17 @@
 //!   [`mass`] does the same for correlations and t statistics as matrix products.
 //! - [`p_value`] and [`step_down_max_t`] take a null that was computed elsewhere.
 
+mod autocorrelation;
 pub mod mass;
 mod max_t;
 mod scheme;
+mod sequential;
 mod tail;
 mod test;
 
+pub use autocorrelation::autocorrelation_length;
 pub use max_t::{MaxT, step_down_max_t};
-pub use scheme::{Arrangement, Scheme, SchemeKind, autocorrelation_length};
+pub use scheme::{Arrangement, Scheme, SchemeKind};
 pub(crate) use tail::extremeness;
 pub use tail::{Tail, p_value};
 pub use test::{Permutation, PermutationTest, Progress};

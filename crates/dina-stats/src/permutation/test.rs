@@ -6,10 +6,7 @@ use dina_core::Seed;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Arrangement, Scheme, SchemeKind, Tail,
-    tail::{Side, share},
-};
+use super::{Arrangement, Scheme, SchemeKind, Tail, sequential::Sequential, tail::share};
 use crate::{Error, Result, sentence::PValue};
 
 /// Permutations between two calls of the progress callback, and the step in which an early stop looks.
@@ -274,60 +271,6 @@ impl Plan<'_> {
         let sides = if tail == Tail::TwoSidedDoubled { 2.0 } else { 1.0 };
         let one = 1.0 / (1.0 + self.count as f64);
         (sides * self.scheme.arrangements().map_or(one, |all| one.max(1.0 / all as f64))).min(1.0)
-    }
-}
-
-/// Besag and Clifford's rule: a side stops at its `after`th exceedance.
-struct Sequential {
-    after: usize,
-    sides: Vec<Running>,
-    looked: usize,
-}
-
-struct Running {
-    side: Side,
-    exceedances: usize,
-    stopped_at: Option<usize>,
-}
-
-impl Sequential {
-    fn new(after: usize, tail: Tail) -> Self {
-        let sides: &[Side] = match tail {
-            Tail::TwoSidedDoubled => &[Side::Up, Side::Down],
-            _ => &[Side::of(tail)],
-        };
-        let sides = sides.iter().map(|&side| Running { side, exceedances: 0, stopped_at: None }).collect();
-        Self { after, sides, looked: 0 }
-    }
-
-    /// Looks at the permutations that are new, one by one, and returns p once all sides stopped.
-    fn look(&mut self, observed: f64, null: &[f64]) -> Option<f64> {
-        for &t in &null[self.looked..] {
-            self.looked += 1;
-            for running in self.sides.iter_mut().filter(|running| running.stopped_at.is_none()) {
-                running.exceedances += usize::from(running.side.reaches(t, observed));
-                if running.exceedances == self.after {
-                    running.stopped_at = Some(self.looked);
-                }
-            }
-            if self.sides.iter().all(|running| running.stopped_at.is_some()) {
-                return Some(self.p(self.looked));
-            }
-        }
-        None
-    }
-
-    /// h / l for a side that stopped at l, (1 + g) / (1 + B) for one that did not.
-    fn p(&self, looked: usize) -> f64 {
-        let smallest = self
-            .sides
-            .iter()
-            .map(|running| match running.stopped_at {
-                Some(at) => self.after as f64 / at as f64,
-                None => (1.0 + running.exceedances as f64) / (1.0 + looked as f64),
-            })
-            .fold(1.0, f64::min);
-        (smallest * self.sides.len() as f64).min(1.0)
     }
 }
 
