@@ -3,7 +3,9 @@
 mod flags;
 mod progress;
 mod run;
+mod table;
 
 pub use flags::{DataFlags, DeviceKind, JobFlags};
 pub use progress::Terminal;
 pub use run::{exit, job, summary_lines};
+pub use table::Table;

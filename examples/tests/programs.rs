@@ -185,6 +185,42 @@ fn bad_input_ends_in_one_sentence_that_names_it() {
 }
 
 #[test]
+fn statistics_of_files_print_their_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    let ours = file("ours.csv", "gain\n5.31\n4.12\n6.48\n5.22\n7.85\n5.43\n");
+    let theirs = file("theirs.csv", "5\n4\n6\n5\n7\n5\n");
+    let said = succeed("stats", &["--test", "paired", text(&ours), text(&theirs)]);
+    assert!(said.starts_with("mean difference 0.402, 95 % CI ["), "{said}");
+    assert!(
+        said.contains("p = 0.0312 (all 64 sign flips") && said.contains("smallest possible p 1/32"),
+        "{said}"
+    );
+    let found = succeed("stats", &["--test", "correlation", "--ranks", "--json", text(&ours), text(&theirs)]);
+    let found: Value = serde_json::from_str(&found).unwrap();
+    assert_eq!((found["n"].as_u64(), found["coefficient"].as_str()), (Some(6), Some("spearman")));
+    assert_eq!(found["permutation"]["exact"], true);
+    let described = succeed("stats", &[text(&ours)]);
+    assert!(
+        described.contains("6 rows x 1 columns") && described.contains("gain: mean 5.7350"),
+        "{described}"
+    );
+    let p = file("p.csv", "0.01\n0.04\n0.03\n0.005\n");
+    let adjusted = succeed("stats", &["--test", "fdr", text(&p)]);
+    assert!(adjusted.starts_with("Benjamini-Hochberg: 4 of 4"), "{adjusted}");
+
+    let broken = file("broken.csv", "1,2\n3,x\n");
+    let refused = refusal("stats", &["--test", "cka", text(&broken), text(&ours)]);
+    assert!(refused.contains("broken.csv: line 2, column 2: expected a number, found 'x'"), "{refused}");
+    let refused = refusal("stats", &["--test", "two-sample", text(&ours)]);
+    assert!(refused.contains("--test two-sample takes 2 file(s), found 1"), "{refused}");
+}
+
+#[test]
 fn help_says_what_each_flag_does() {
     for (name, flags) in [
         (
@@ -203,6 +239,19 @@ fn help_says_what_each_flag_does() {
         ),
         ("simulate", vec!["--out", "--neurons", "--images", "--population", "--seed"]),
         ("inspect", vec!["--json"]),
+        (
+            "stats",
+            vec![
+                "--test",
+                "--permutations",
+                "--stop-after",
+                "--tail",
+                "--level",
+                "--blocks",
+                "--seed",
+                "--json",
+            ],
+        ),
     ] {
         let help = succeed(name, &["--help"]);
         for flag in flags {

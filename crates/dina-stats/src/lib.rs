@@ -1,15 +1,27 @@
 //! Statistics that a claim about neural responses rests on.
 //!
-//! - [`reliability`]: signal variance, split halves with the Spearman-Brown correction, the fraction
-//!   of explainable variance. Correlations, explained variances and reliabilities are types of their
-//!   own, so that a ceiling is neither squared nor inflated.
-//! - [`permutation`]: Monte-Carlo and exact permutation tests of any statistic, step-down maxT.
-//! - [`bootstrap`]: percentile and BCa intervals over items or over groups of items.
+//! Tests and intervals:
+//! - [`permutation`]: exact, Monte-Carlo and sequential tests of any statistic under any exchangeability scheme;
+//!   step-down maxT, and [`permutation::mass`] for ten thousand channels.
+//! - [`comparison`]: two samples, pairs, correlation and signs over mice, with effect sizes and intervals.
+//! - [`classical`]: the textbook tests, with p-values from a distribution.
+//! - [`effect`]: effect sizes with intervals.
+//! - [`bootstrap`]: percentile and BCa intervals over items, groups, samples, or mice and then images.
+//! - [`meta`]: random-effects meta-analysis.
+//! - [`cluster`]: cluster mass and threshold-free cluster enhancement.
 //! - [`multiplicity`]: Bonferroni, Holm, Benjamini-Hochberg and -Yekutieli.
 //! - [`proportion`]: Wilson and Clopper-Pearson intervals.
+//!
+//! Responses and representations:
+//! - [`reliability`]: signal variance, split halves with the Spearman-Brown correction, explainable variance and
+//!   how much of it a model explains. Correlations, explained variances and reliabilities are types of their
+//!   own, so that a ceiling is neither squared nor inflated.
+//! - [`similarity`]: centred kernel alignment, representational similarity, variance partitioning.
+//! - [`sparseness`]: sparseness of rates, concentration of contributions.
 //! - [`cvpca`]: the cross-validated eigenspectrum and its exponent.
 //! - [`linalg`]: matrix products and eigendecompositions of ndarray matrices on all cores.
 //!
+//! Results implement serde, and [`Display`](std::fmt::Display) as a sentence that a paper can quote.
 //! Every random result takes a [`dina_core::Seed`] and is the same for any number of threads. Input
 //! that a formula is not defined for is an [`Error`], never a NaN.
 //!
@@ -25,13 +37,23 @@
 //! ```
 
 pub mod bootstrap;
+pub mod classical;
+pub mod cluster;
+pub mod comparison;
 pub mod cvpca;
+mod distribution;
+pub mod effect;
 mod error;
 pub mod linalg;
+pub mod meta;
 pub mod multiplicity;
 pub mod permutation;
 pub mod proportion;
+mod rank;
 pub mod reliability;
+mod sentence;
+pub mod similarity;
+pub mod sparseness;
 
 pub use error::{Error, Result};
 

@@ -17,10 +17,33 @@ use crate::{Error, Result};
 const EIGEN: Par = Par::Seq;
 
 /// `f32` or `f64`.
-pub trait Real: faer::traits::RealField + ndarray::NdFloat + private::Sealed {}
+pub trait Real: faer::traits::RealField + ndarray::NdFloat + private::Sealed {
+    /// The number in `f64`.
+    fn wide(self) -> f64;
 
-impl Real for f32 {}
-impl Real for f64 {}
+    /// The nearest number to one in `f64`.
+    fn narrow(value: f64) -> Self;
+}
+
+impl Real for f32 {
+    fn wide(self) -> f64 {
+        f64::from(self)
+    }
+
+    fn narrow(value: f64) -> Self {
+        value as Self
+    }
+}
+
+impl Real for f64 {
+    fn wide(self) -> f64 {
+        self
+    }
+
+    fn narrow(value: f64) -> Self {
+        value
+    }
+}
 
 mod private {
     pub trait Sealed {}
@@ -54,6 +77,20 @@ pub fn matmul<T: Real>(a: ArrayView2<T>, b: ArrayView2<T>) -> Result<Array2<T>> 
         );
     }
     from_vec((rows, columns), product)
+}
+
+/// `a b` of row-major slices on this thread, into a buffer that is used again: for work that is already
+/// cut into parallel pieces. `a` is rows x inner, `b` inner x columns, `product` rows x columns.
+pub(crate) fn matmul_into<T: Real>(a: &[T], b: &[T], product: &mut [T], inner: usize) {
+    let (rows, columns) = (a.len() / inner, b.len() / inner);
+    faer_matmul(
+        MatMut::from_row_major_slice_mut(product, rows, columns),
+        Accum::Replace,
+        MatRef::from_row_major_slice(a, rows, inner),
+        MatRef::from_row_major_slice(b, inner, columns),
+        T::one(),
+        Par::Seq,
+    );
 }
 
 /// Eigenvalues and eigenvectors of a symmetric matrix.

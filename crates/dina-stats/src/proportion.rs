@@ -1,9 +1,13 @@
 //! Intervals for a proportion of independent trials.
 
-use serde::{Deserialize, Serialize};
-use statrs::distribution::{Beta, ContinuousCDF, Normal};
+use std::fmt;
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    distribution::{beta_quantile, normal_quantile},
+    sentence::Ci,
+};
+use serde::{Deserialize, Serialize};
 
 /// A proportion with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -14,6 +18,19 @@ pub struct Proportion {
     pub low: f64,
     /// Upper end.
     pub high: f64,
+    /// Successes.
+    pub successes: usize,
+    /// Trials.
+    pub trials: usize,
+    /// Nominal coverage.
+    pub level: f64,
+}
+
+impl fmt::Display for Proportion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ci = Ci { low: self.low, high: self.high, level: self.level };
+        write!(f, "{} of {} ({:.3}, {ci})", self.successes, self.trials, self.estimate)
+    }
 }
 
 /// Wilson's score interval: the proportions that a normal test at `level` does not reject. The one
@@ -26,7 +43,7 @@ pub fn wilson(successes: usize, trials: usize, level: f64) -> Result<Proportion>
     check(successes, trials, level)?;
     let n = trials as f64;
     let p = successes as f64 / n;
-    let z = standard_normal()?.inverse_cdf(0.5 + level / 2.0);
+    let z = normal_quantile(0.5 + level / 2.0);
     let denominator = 1.0 + z * z / n;
     let centre = (p + z * z / (2.0 * n)) / denominator;
     let half = z / denominator * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
@@ -34,6 +51,9 @@ pub fn wilson(successes: usize, trials: usize, level: f64) -> Result<Proportion>
         estimate: p,
         low: if successes == 0 { 0.0 } else { (centre - half).max(0.0) },
         high: if successes == trials { 1.0 } else { (centre + half).min(1.0) },
+        successes,
+        trials,
+        level,
     })
 }
 
@@ -46,9 +66,9 @@ pub fn clopper_pearson(successes: usize, trials: usize, level: f64) -> Result<Pr
     check(successes, trials, level)?;
     let tail = (1.0 - level) / 2.0;
     let (k, n) = (successes as f64, trials as f64);
-    let low = if successes == 0 { 0.0 } else { beta(k, n - k + 1.0)?.inverse_cdf(tail) };
-    let high = if successes == trials { 1.0 } else { beta(k + 1.0, n - k)?.inverse_cdf(1.0 - tail) };
-    Ok(Proportion { estimate: k / n, low, high })
+    let low = if successes == 0 { 0.0 } else { beta_quantile(tail, k, n - k + 1.0) };
+    let high = if successes == trials { 1.0 } else { beta_quantile(1.0 - tail, k + 1.0, n - k) };
+    Ok(Proportion { estimate: k / n, low, high, successes, trials, level })
 }
 
 fn check(successes: usize, trials: usize, level: f64) -> Result<()> {
@@ -67,14 +87,6 @@ pub(crate) fn check_level(level: f64) -> Result<()> {
     Err(Error::value("confidence level", "between 0 and 1", level))
 }
 
-fn beta(a: f64, b: f64) -> Result<Beta> {
-    Beta::new(a, b).map_err(|error| Error::value("beta parameters", "positive", error))
-}
-
-pub(crate) fn standard_normal() -> Result<Normal> {
-    Normal::new(0.0, 1.0).map_err(|error| Error::value("normal parameters", "0 and 1", error))
-}
-
 #[cfg(test)]
 mod tests {
     use approx::assert_relative_eq;
@@ -85,11 +97,11 @@ mod tests {
     #[test]
     fn as_scipy() {
         let w = wilson(7, 50, 0.95).unwrap();
-        assert_relative_eq!(w.low, 0.069_508_334_270_162_92, max_relative = 1e-8);
-        assert_relative_eq!(w.high, 0.261_861_937_105_855_37, max_relative = 1e-8);
+        assert_relative_eq!(w.low, 0.069_508_334_270_162_92, max_relative = 1e-12);
+        assert_relative_eq!(w.high, 0.261_861_937_105_855_37, max_relative = 1e-12);
         let c = clopper_pearson(7, 50, 0.95).unwrap();
-        assert_relative_eq!(c.low, 0.058_191_700_339_973_44, max_relative = 1e-8);
-        assert_relative_eq!(c.high, 0.267_396_002_497_068_46, max_relative = 1e-8);
+        assert_relative_eq!(c.low, 0.058_191_700_339_973_44, max_relative = 1e-10);
+        assert_relative_eq!(c.high, 0.267_396_002_497_068_46, max_relative = 1e-10);
     }
 
     #[test]

@@ -1,67 +1,25 @@
 //! Bootstrap intervals, over items or over groups of items.
 //!
 //! Trials of one image are not independent: an interval that resamples trials is too narrow. So
-//! items are resampled by group where there are groups ([`Resampling::groups`]).
+//! items are resampled by group where there are groups ([`Resampling::groups`]), and mice before images
+//! where there are several mice ([`Resampling::nested`]).
 
-use std::collections::BTreeMap;
+mod resampling;
+
+use std::fmt;
 
 use dina_core::Seed;
-use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use statrs::distribution::ContinuousCDF;
 
 use crate::{
     Error, Result,
-    proportion::{check_level, standard_normal},
+    distribution::{normal_cdf, normal_quantile},
+    proportion::check_level,
+    sentence::{Ci, Number},
 };
 
-/// What is drawn with replacement.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resampling {
-    /// Items of each unit that is drawn whole.
-    units: Vec<Vec<usize>>,
-}
-
-impl Resampling {
-    /// Each of `n` items on its own.
-    pub fn items(n: usize) -> Self {
-        Self { units: (0..n).map(|i| vec![i]).collect() }
-    }
-
-    /// Whole groups: `groups[i]` names the group (image, mouse) of item `i`; a drawn group brings all
-    /// its items. Also called the cluster bootstrap (Davison and Hinkley 1997, section 3.8).
-    pub fn groups(groups: &[usize]) -> Self {
-        let mut units: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (item, &group) in groups.iter().enumerate() {
-            units.entry(group).or_default().push(item);
-        }
-        Self { units: units.into_values().collect() }
-    }
-
-    /// Number of units that are drawn.
-    pub fn units(&self) -> usize {
-        self.units.len()
-    }
-
-    fn all(&self) -> Vec<usize> {
-        let mut items: Vec<usize> = self.units.iter().flatten().copied().collect();
-        items.sort_unstable();
-        items
-    }
-
-    fn draw(&self, rng: &mut dina_core::Stream) -> Vec<usize> {
-        (0..self.units.len())
-            .flat_map(|_| &self.units[rng.random_range(0..self.units.len())])
-            .copied()
-            .collect()
-    }
-
-    fn without(&self, unit: usize) -> Vec<usize> {
-        let others = self.units.iter().enumerate().filter(|(u, _)| *u != unit);
-        others.flat_map(|(_, items)| items).copied().collect()
-    }
-}
+pub use resampling::Resampling;
 
 /// How an interval was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +51,22 @@ pub struct Interval {
     pub replicates: usize,
 }
 
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match self.method {
+            IntervalMethod::Percentile => "percentile",
+            IntervalMethod::Bca => "BCa",
+            IntervalMethod::PercentileDegenerate => "percentile, BCa being undefined",
+        };
+        let ci = Ci { low: self.low, high: self.high, level: self.level };
+        write!(f, "{}, {ci} ({how} bootstrap, {} replicates)", Number(self.estimate), self.replicates)
+    }
+}
+
 /// How to bootstrap. The default is 2,000 replicates, level 0.95, BCa.
+///
+/// Intervals from few units are too narrow: of 95 % intervals of a normal mean, 94 % cover with 40 units and 86 %
+/// with 6 (`examples/coverage.rs`). For six mice prefer [`crate::comparison::Paired`] or [`crate::meta`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bootstrap {
     /// Number of replicates.
@@ -122,17 +95,18 @@ impl Bootstrap {
         statistic: impl Fn(&[usize]) -> f64 + Sync,
         seed: Seed,
     ) -> Result<Interval> {
-        Error::at_least("units to resample", 2, resampling.units())?;
+        Error::at_least("units to resample", 2, resampling.smallest())?;
         Error::at_least("bootstrap replicates", 1, self.replicates)?;
         let estimate = statistic(&resampling.all());
         let replicates: Vec<f64> = (0..self.replicates)
             .into_par_iter()
             .map(|b| statistic(&resampling.draw(&mut seed.index(b).stream("bootstrap"))))
             .collect();
-        let jackknife: Option<Vec<f64>> = self.bca.then(|| {
-            (0..resampling.units()).into_par_iter().map(|unit| statistic(&resampling.without(unit))).collect()
+        let jackknife: Option<Vec<Vec<f64>>> = self.bca.then(|| {
+            let left_out = resampling.jackknife();
+            left_out.par_iter().map(|s| s.par_iter().map(|items| statistic(items)).collect()).collect()
         });
-        interval(estimate, &replicates, jackknife.as_deref(), self.level)
+        interval_by_sample(estimate, &replicates, jackknife.as_deref(), self.level)
     }
 }
 
@@ -153,6 +127,17 @@ pub fn interval(
     jackknife: Option<&[f64]>,
     level: f64,
 ) -> Result<Interval> {
+    let jackknife = jackknife.map(|values| vec![values.to_vec()]);
+    interval_by_sample(estimate, replicates, jackknife.as_deref(), level)
+}
+
+/// [`interval`] with one jackknife a sample: d_i of a sample of n is then scaled by (n - 1)/n, as in scipy.
+fn interval_by_sample(
+    estimate: f64,
+    replicates: &[f64],
+    jackknife: Option<&[Vec<f64>]>,
+    level: f64,
+) -> Result<Interval> {
     check_level(level)?;
     Error::at_least("bootstrap replicates", 1, replicates.len())?;
     Error::all_finite("statistic of the data", [estimate])?;
@@ -161,9 +146,11 @@ pub fn interval(
     let mut probabilities = [tail, 1.0 - tail];
     let mut method = IntervalMethod::Percentile;
     if let Some(jackknife) = jackknife {
-        Error::at_least("jackknife values", 2, jackknife.len())?;
-        Error::all_finite("jackknife values", jackknife.iter().copied())?;
-        match bca_probabilities(estimate, replicates, jackknife, probabilities)? {
+        for sample in jackknife {
+            Error::at_least("jackknife values", 2, sample.len())?;
+            Error::all_finite("jackknife values", sample.iter().copied())?;
+        }
+        match bca_probabilities(estimate, replicates, jackknife, probabilities) {
             Some(corrected) => {
                 probabilities = corrected;
                 method = IntervalMethod::Bca;
@@ -187,29 +174,35 @@ pub fn interval(
 fn bca_probabilities(
     estimate: f64,
     replicates: &[f64],
-    jackknife: &[f64],
+    jackknife: &[Vec<f64>],
     probabilities: [f64; 2],
-) -> Result<Option<[f64; 2]>> {
-    let normal = standard_normal()?;
+) -> Option<[f64; 2]> {
     let below = replicates.iter().filter(|&&t| t < estimate).count() as f64;
     let equal = replicates.iter().filter(|&&t| t == estimate).count() as f64;
-    let z0 = normal.inverse_cdf((below + equal / 2.0) / replicates.len() as f64);
-    let mean = jackknife.iter().sum::<f64>() / jackknife.len() as f64;
-    let squares: f64 = jackknife.iter().map(|t| (mean - t).powi(2)).sum();
-    let cubes: f64 = jackknife.iter().map(|t| (mean - t).powi(3)).sum();
+    let z0 = normal_quantile((below + equal / 2.0) / replicates.len() as f64);
+    let influence: Vec<f64> = jackknife
+        .iter()
+        .flat_map(|sample| {
+            let n = sample.len() as f64;
+            let mean = sample.iter().sum::<f64>() / n;
+            sample.iter().map(move |t| (n - 1.0) / n * (mean - t))
+        })
+        .collect();
+    let squares: f64 = influence.iter().map(|d| d.powi(2)).sum();
+    let cubes: f64 = influence.iter().map(|d| d.powi(3)).sum();
     let acceleration = cubes / (6.0 * squares.powf(1.5));
     if !z0.is_finite() || !acceleration.is_finite() {
-        return Ok(None);
+        return None;
     }
     let corrected = probabilities.map(|p| {
-        let z = z0 + normal.inverse_cdf(p);
+        let z = z0 + normal_quantile(p);
         let denominator = 1.0 - acceleration * z;
-        (denominator > 0.0).then(|| normal.cdf(z0 + z / denominator))
+        (denominator > 0.0).then(|| normal_cdf(z0 + z / denominator))
     });
-    Ok(match corrected {
+    match corrected {
         [Some(low), Some(high)] => Some([low, high]),
         _ => None,
-    })
+    }
 }
 
 /// Linear interpolation between order statistics (Hyndman and Fan's type 7, numpy's default).
@@ -239,8 +232,8 @@ mod tests {
         let jackknife: Vec<f64> = (0..20).map(|i| f64::from(i * i) / 100.0).collect();
         let found = interval(0.2, &replicates, Some(&jackknife), 0.9).unwrap();
         assert_eq!(found.method, IntervalMethod::Bca);
-        assert_relative_eq!(found.low, -0.695_686_487_671_715_9, max_relative = 1e-9);
-        assert_relative_eq!(found.high, 1.270_008_072_684_540_2, max_relative = 1e-9);
+        assert_relative_eq!(found.low, -0.695_686_487_671_715_9, max_relative = 1e-12);
+        assert_relative_eq!(found.high, 1.270_008_072_684_540_2, max_relative = 1e-12);
     }
 
     #[test]
@@ -251,21 +244,6 @@ mod tests {
         let constant = Bootstrap::default().interval(&Resampling::items(4), |_| 1.0, Seed::new(0)).unwrap();
         assert_eq!(constant.method, IntervalMethod::PercentileDegenerate);
         assert_eq!((constant.low, constant.high), (1.0, 1.0));
-    }
-
-    #[test]
-    fn groups_are_drawn_whole() {
-        let resampling = Resampling::groups(&[7, 7, 3, 3, 3, 9]);
-        assert_eq!(resampling.units(), 3);
-        let mut rng = Seed::new(4).stream("test");
-        for _ in 0..50 {
-            let items = resampling.draw(&mut rng);
-            let count = |item| items.iter().filter(|&&i| i == item).count();
-            assert_eq!(count(0), count(1));
-            assert_eq!(count(2), count(4));
-            assert_eq!(count(0) + count(2) + count(5), 3);
-        }
-        assert_eq!(resampling.without(0), [0, 1, 5]);
     }
 
     /// Ten identical trials an image hold no more than one: the interval must not shrink.
@@ -281,6 +259,33 @@ mod tests {
         let single = bootstrap.interval(&Resampling::items(30), mean_of(&images), Seed::new(2)).unwrap();
         assert_relative_eq!(by_image.low, single.low, epsilon = 1e-9);
         assert_relative_eq!(by_image.high, single.high, epsilon = 1e-9);
+    }
+
+    /// The hierarchical interval of a mean over mice is as wide as mice differ, however many images.
+    #[test]
+    fn images_do_not_stand_in_for_mice() {
+        let mut rng = Seed::new(8).stream("data");
+        let mice = 12;
+        let images = 40;
+        let effects: Vec<f64> = (0..mice).map(|_| StandardNormal.sample(&mut rng)).collect();
+        let data: Vec<f64> = (0..mice * images)
+            .map(|i| {
+                let noise: f64 = StandardNormal.sample(&mut rng);
+                effects[i / images] + 0.1 * noise
+            })
+            .collect();
+        let mouse: Vec<usize> = (0..data.len()).map(|i| i / images).collect();
+        let image: Vec<usize> = (0..data.len()).map(|i| i % images).collect();
+        let bootstrap = Bootstrap { bca: false, ..Bootstrap::default() };
+        let width = |resampling: &Resampling| {
+            let found = bootstrap.interval(resampling, mean_of(&data), Seed::new(1)).unwrap();
+            found.high - found.low
+        };
+        let mean = effects.iter().sum::<f64>() / mice as f64;
+        let sd = (effects.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / mice as f64).sqrt();
+        let expected = 2.0 * 1.96 * sd / (mice as f64).sqrt();
+        assert_relative_eq!(width(&Resampling::nested(&mouse, &image)), expected, max_relative = 0.1);
+        assert!(width(&Resampling::items(data.len())) < expected / 3.0);
     }
 
     /// The interval of a normal mean covers it about as often as it says.
@@ -315,6 +320,8 @@ mod tests {
 
     #[test]
     fn refuses_nonsense() {
+        let single = Bootstrap::default().interval(&Resampling::within(&[0, 1, 1]), |_| 0.0, Seed::new(0));
+        assert!(matches!(single, Err(Error::TooFew { .. })));
         let bootstrap = Bootstrap::default();
         assert!(matches!(
             bootstrap.interval(&Resampling::items(1), |_| 0.0, Seed::new(0)),
