@@ -243,7 +243,7 @@ fn spectrum_slope(images: &Images) -> f32 {
 #[test]
 fn categories_are_balanced_and_can_be_matched() {
     let config = SimulationConfig {
-        scene: SceneStatistics { match_low_level: true, ..SceneStatistics::default() },
+        scene: Some(SceneStatistics { match_low_level: true, ..SceneStatistics::default() }),
         ..SimulationConfig::default()
     };
     let seed = Seed::new(4);
