@@ -2,7 +2,7 @@
 //!
 //! - Files: [`load_recording`], [`load_images`], [`load_categories`] and their writers; [`contents`] lists what any supported file
 //!   holds; [`mat`] and [`npz`] are the formats themselves.
-//! - [`simulate`]: images, a population of V1 neurons and its responses, with the truth behind them.
+//! - [`simulate`]: images, a population of V1 neurons or of another known code, and its responses, with the truth behind them.
 //! - [`Split`], [`Folds`], [`View`]: images are divided, never trials, and fitting takes the training view by type.
 //! - [`Preset`], [`Preprocessing`]: steps that are fitted on the training view and applied to any.
 //! - [`WindowEstimate`], [`PixelStatistics`]: the part of the image that the population sees, standardised.

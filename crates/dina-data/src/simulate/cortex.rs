@@ -67,6 +67,9 @@ pub struct CortexStatistics {
     pub amplitude: f32,
     /// Spread of it.
     pub amplitude_spread: f32,
+    /// Whether the unit of `amplitude` is instead the standard deviation of the neuron's own
+    /// spontaneous rate, private noise included, so that all are equally reliable.
+    pub amplitude_of_noise: bool,
     /// Spread of the gain from rate to fluorescence.
     pub gain_spread: f32,
     /// Spread of the spontaneous rate.
@@ -112,6 +115,7 @@ impl Default for CortexStatistics {
             exponent: 1.3,
             amplitude: 0.83,
             amplitude_spread: 0.7,
+            amplitude_of_noise: false,
             gain_spread: 0.8,
             baseline_spread: 0.4,
             fano: 1.0,

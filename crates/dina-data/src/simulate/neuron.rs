@@ -161,6 +161,9 @@ impl NeuronTruth {
             state_gain: around(s.state_gain, &mut random),
             signal_variance: 0.0,
         };
+        if s.amplitude_of_noise {
+            neuron.amplitude *= neuron.spontaneous_deviation();
+        }
         if !informative {
             neuron.amplitude = 0.0;
         }
@@ -171,6 +174,13 @@ impl NeuronTruth {
             neuron.category_tuning = neuron.draw_categories(s.category_share, &mut seed.stream("category"));
         }
         neuron
+    }
+
+    /// Standard deviation of the spontaneous response over the gain, without what a gray screen
+    /// drives.
+    fn spontaneous_deviation(&self) -> f32 {
+        let shared = self.baseline * self.baseline * self.shared_variance.exp_m1();
+        (shared + self.fano * self.baseline).sqrt()
     }
 
     /// What each category drives: independent of the others, with the output nonlinearity and the

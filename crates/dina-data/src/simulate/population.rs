@@ -164,10 +164,16 @@ impl Population {
                 // Many complex subunits of one orientation, far apart: what they have in common is
                 // a statistic of the surface.
                 complex: 1.0,
-                subunits: [8, 8],
-                subunit_scatter: 2.0,
+                subunits: [16, 16],
+                subunit_scatter: 3.0,
                 subunit_turn: 0.0,
                 conjunction: 0.0,
+                suppression: 0.0,
+                surround: 0.0,
+                // Light normalisation: one by the energy of the same patch would undo the pooling.
+                semi_saturation: 3.0,
+                frequency: 0.1,
+                frequency_range: [0.05, 0.25],
                 ..v1
             },
             Self::Local => CortexStatistics { span: [6.0, 6.0], scatter: 1.5, ..v1 },
@@ -178,10 +184,20 @@ impl Population {
                 regions: [2, 3],
                 ..v1
             },
-            Self::Sparse => {
-                CortexStatistics { informative: 0.05, amplitude: 3.0, amplitude_spread: 0.3, ..v1 }
-            }
-            Self::Dense => CortexStatistics { informative: 1.0, amplitude: 0.5, amplitude_spread: 0.1, ..v1 },
+            Self::Sparse => CortexStatistics {
+                informative: 0.05,
+                amplitude: 3.0,
+                amplitude_spread: 0.3,
+                threshold: 1.0,
+                ..v1
+            },
+            Self::Dense => CortexStatistics {
+                informative: 1.0,
+                amplitude: 0.4,
+                amplitude_spread: 0.0,
+                amplitude_of_noise: true,
+                ..v1
+            },
             Self::Interacting => CortexStatistics { paired: true, ..v1 },
             Self::Null => CortexStatistics { informative: 0.0, ..v1 },
         }

@@ -121,6 +121,9 @@ fn gini(mut values: Vec<f32>) -> f32 {
 fn field_spread(neurons: &[NeuronTruth], of: impl Fn(&NeuronTruth) -> f32) -> f32 {
     let places: Vec<f32> =
         neurons.iter().filter(|n| n.informative && !n.subunits.is_empty()).map(of).collect();
+    if places.is_empty() {
+        return 0.0;
+    }
     let centre = mean(places.iter().copied());
     mean(places.iter().map(|p| (p - centre).powi(2))).sqrt()
 }

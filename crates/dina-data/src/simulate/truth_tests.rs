@@ -83,43 +83,31 @@ fn coarse_and_fine_neurons_see_their_side_of_the_cutoff_only() {
     let other_fine = hybrid(&first, &second);
     let other_coarse = hybrid(&second, &first);
     // Eight bits and the mean luminance of an image leave a little.
-    println!("CUT {}", compared("coarse", [&whole, &other_fine]));
     assert!(compared("coarse", [&whole, &other_fine]) > 0.98);
-    println!("CUT {}", compared("coarse", [&whole, &other_coarse]));
     assert!(compared("coarse", [&whole, &other_coarse]) < 0.1);
-    println!("CUT {}", compared("fine", [&whole, &other_coarse]));
     assert!(compared("fine", [&whole, &other_coarse]) > 0.98);
-    println!("CUT {}", compared("fine", [&whole, &other_fine]));
     assert!(compared("fine", [&whole, &other_fine]) < 0.1);
     // Neither is true of V1.
-    println!("CUT {}", compared("v1", [&whole, &other_fine]));
     assert!(compared("v1", [&whole, &other_fine]) < 0.95);
-    println!("CUT {}", compared("v1", [&whole, &other_coarse]));
     assert!(compared("v1", [&whole, &other_coarse]) < 0.95);
 }
 
 #[test]
 fn bands_explain_what_the_population_is_tuned_to() {
-    let explained = |name: &str| made(name).truth.shares.bands.map_explained();
-    let (coarse, fine) = (explained("coarse"), explained("fine"));
+    let of = |name: &str| explained(&made(name).truth.shares);
+    let (coarse, fine) = (of("coarse"), of("fine"));
     assert_eq!(coarse[2..], [0.0, 0.0], "{coarse:?}");
     assert_eq!(fine[..2], [0.0, 0.0], "{fine:?}");
     assert!(coarse[0] > 0.2 && coarse[1] > 0.1, "{coarse:?}");
     assert!(fine[2] > 0.2 && fine[3] > 0.1, "{fine:?}");
-    let v1 = explained("v1");
-    println!("BANDS {coarse:?} {fine:?} {v1:?}");
+    let v1 = of("v1");
     // Its median neuron prefers 0.036, and few prefer more than 0.1 cycles per degree.
     assert!(v1[..3].iter().all(|share| *share > 0.1), "{v1:?}");
 }
 
-trait Explained {
-    fn map_explained(&self) -> Vec<f32>;
-}
-
-impl Explained for Vec<BandShare> {
-    fn map_explained(&self) -> Vec<f32> {
-        self.iter().map(|b| b.explained).collect()
-    }
+/// What each band explains.
+fn explained(shares: &StimulusShares) -> Vec<f32> {
+    shares.bands.iter().map(|b| b.explained).collect()
 }
 
 #[test]
@@ -127,14 +115,13 @@ fn the_dial_is_the_share_of_the_category() {
     let category = made("category");
     assert!(category.truth.shares.category.explained > 0.9999);
     assert!(category.truth.scene.match_low_level);
-    assert_eq!(category.truth.shares.bands.map_explained(), [0.0; 4]);
+    assert_eq!(explained(&category.truth.shares), [0.0; 4]);
     // Beyond what shape and texture say one by one: 11 degrees of freedom, of which they have 3 and 2.
     let shares = category.truth.shares;
     assert!((shares.silhouette.explained - 3.0 / 11.0).abs() < 0.08, "{shares:?}");
     assert!((shares.texture.explained - 2.0 / 11.0).abs() < 0.08, "{shares:?}");
     for dial in [0.0, 0.3, 0.7, 1.0] {
         let shares = made(&format!("mixed:{dial}")).truth.shares;
-        println!("DIAL {dial} {}", shares.category.adjusted);
         assert!((shares.category.adjusted - dial).abs() < 0.07, "{dial}: {shares:?}");
         let coarse: f32 = shares.bands[..2].iter().map(|b| b.explained).sum();
         assert!((dial == 1.0) == (coarse == 0.0), "{shares:?}");
@@ -175,7 +162,6 @@ fn categories_are_read_from_single_responses_where_they_are_coded() {
     let category = classified(&made("category"));
     let mixed = classified(&made("mixed:0.3"));
     let coarse = classified(&made("mixed:0"));
-    println!("CLASS {category} {mixed} {coarse}");
     assert!(category > 0.6, "{category}");
     assert!(mixed > 0.2 && mixed < category, "{mixed}");
     assert!(coarse < 0.2, "{coarse}");
@@ -195,7 +181,10 @@ enum Change {
 /// What images drive with their objects changed: squared correlation with what they drive
 /// unchanged, mean over informative neurons.
 fn after(change: Change, name: &str) -> f32 {
-    let config = SimulationConfig { neurons: 60, ..config(name) };
+    after_of(change, SimulationConfig { neurons: 60, ..config(name) })
+}
+
+fn after_of(change: Change, config: SimulationConfig) -> f32 {
     let seed = Seed::new(0).child("simulation");
     let neurons = population(&config, seed);
     let reference = Reference::new(&config, seed);
@@ -242,15 +231,17 @@ fn shape_follows_silhouettes_and_texture_surfaces() {
     assert!(after(Change::Texture, "shape") > 0.9999);
     assert!(silhouette < 0.7, "{silhouette}");
     let [texture, patch] = [Change::Texture, Change::Patch].map(|change| after(change, "texture"));
+    // V1 neurons that look at the same surfaces do not pool.
+    let cortex = CortexStatistics { look: Look::Surfaces, ..CortexStatistics::default() };
+    let local =
+        after_of(Change::Patch, SimulationConfig { neurons: 60, cortex: Some(cortex), ..config("v1") });
     assert!(after(Change::Silhouette, "texture") > 0.9999);
     assert!(texture < 0.3, "{texture}");
-    println!("PATCH {silhouette} {texture} {patch}");
-    assert!(patch > 0.5, "{patch}");
+    assert!(patch > 0.4 && local < 0.2, "{patch} {local}");
 
-    println!("SHARES {:?} {:?}", made("shape").truth.shares, made("texture").truth.shares);
     // Over images, a factor that does not matter explains what chance does.
     let (shape, texture) = (made("shape").truth.shares, made("texture").truth.shares);
-    assert!(shape.silhouette.adjusted > 0.02 && shape.texture.adjusted.abs() < 0.01, "{shape:?}");
+    assert!(shape.silhouette.adjusted > 0.015 && shape.texture.adjusted.abs() < 0.01, "{shape:?}");
     assert!(texture.texture.adjusted > 0.04 && texture.silhouette.adjusted.abs() < 0.01, "{texture:?}");
 }
 
@@ -298,13 +289,12 @@ fn few_neurons_carry_a_sparse_code_and_all_a_dense_one() {
     assert!((2..=15).contains(&sparse.measured.informative_neurons));
     assert_eq!(dense.measured.informative_neurons, 150);
     let [a, b, c] = [&sparse, &v1, &dense].map(best_tenth);
-    println!("TENTH {a} {b} {c}");
-    assert!(a > 0.95 && b > 0.25 && c < 0.25, "{a} {b} {c}");
+    assert!(a > 0.95 && b > 0.2 && c < 0.2, "{a} {b} {c}");
     let [a, b, c] = [&sparse, &v1, &dense].map(|t| t.measured.concentration);
-    println!("GINI {a} {b} {c}");
-    assert!(a > 0.9 && (0.25..0.7).contains(&b) && c < 0.25, "{a} {b} {c}");
+    assert!(a > 0.9 && (0.3..0.7).contains(&b) && c < 0.25, "{a} {b} {c}");
     let strong = sparse.neurons.iter().filter(|n| n.informative);
-    assert!(strong.clone().map(|n| n.signal_variance).sum::<f32>() / strong.count() as f32 > 0.25);
+    let strength = strong.clone().map(|n| n.signal_variance).sum::<f32>() / strong.count() as f32;
+    assert!(strength > 0.25, "{strength}");
     assert!((0.03..0.15).contains(&dense.measured.expected_signal_variance), "{:?}", dense.measured);
 }
 
@@ -351,7 +341,6 @@ fn interacting_neurons_say_nothing_alone() {
     let [mean, power, product] = scores.map(|z| z.iter().sum::<f32>() / (z.len() as f32).sqrt());
     // Each is a standard normal where the image does not matter; noise common to pairs widens it.
     assert!(mean.abs() < 4.0 && power.abs() < 4.0, "{mean} {power}");
-    println!("PAIRS {mean} {power} {product}");
     assert!(product > 8.0, "{product}");
     let shares = &truth.shares;
     assert!(shares.bands.iter().any(|b| b.explained > 0.1), "{shares:?}");
@@ -361,7 +350,7 @@ fn interacting_neurons_say_nothing_alone() {
 #[test]
 fn null_has_nothing_to_share() {
     let shares = made("null").truth.shares;
-    assert_eq!(shares.bands.map_explained(), [0.0; 4]);
+    assert_eq!(explained(&shares), [0.0; 4]);
     for group in [shares.category, shares.silhouette, shares.texture] {
         assert_eq!((group.explained, group.adjusted), (0.0, 0.0));
     }
@@ -382,7 +371,6 @@ fn mice_see_the_same_images_with_other_neurons() {
         .filter(|r| r.is_finite())
         .collect();
     assert!(drive.iter().sum::<f32>() / (drive.len() as f32) < 0.25);
-    println!("MICE {}", drive.iter().sum::<f32>() / (drive.len() as f32));
     let signal = |s: &Simulation| s.truth.measured.expected_signal_variance;
     assert!((signal(&first) - signal(&second)).abs() < 0.04, "{} {}", signal(&first), signal(&second));
 }
@@ -410,4 +398,39 @@ fn the_truth_is_stated_in_words_unless_numbers_are_changed() {
     let cortex = CortexStatistics { category_share: 0.4, ..small.cortex() };
     let changed = simulate(&SimulationConfig { cortex: Some(cortex), ..small }, &|_| ()).unwrap().truth;
     assert_eq!(changed.statement, None);
+}
+
+#[test]
+fn fewer_are_a_subsample_in_every_kind_of_population() {
+    for name in ["mixed:0.3", "texture", "interacting"] {
+        let small = SimulationConfig { neurons: 12, images: 20, height: 36, width: 64, ..config(name) };
+        let all = simulate(&small, &|_| ()).unwrap();
+        let few = simulate(&SimulationConfig { neurons: 7, images: 13, ..small }, &|_| ()).unwrap();
+        let rates = all.truth.rates.slice(s![..7, ..13]);
+        assert!(few.truth.rates.iter().zip(rates).all(|(a, b)| (a - b).abs() <= 1e-3 * (1e-3 + a.abs())));
+        let (a, b) = (&all.recording, &few.recording);
+        for (rows, again) in a.trials().iter().zip(b.trials()) {
+            for (&row, again) in rows.iter().zip(again) {
+                for n in 0..7 {
+                    let (a, b) = (a.responses()[[row, n]], b.responses()[[again, n]]);
+                    assert!((a - b).abs() <= 1e-3 * (1e-3 + a.abs().max(b.abs())), "{name}: {a} and {b}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_refused() {
+    let cortex = |cortex| SimulationConfig { cortex: Some(cortex), ..config("v1") }.check();
+    let v1 = CortexStatistics::default();
+    assert!(cortex(v1).is_ok());
+    for wrong in [
+        CortexStatistics { look: Look::Below(0.5), ..v1 },
+        CortexStatistics { look: Look::From(f32::NAN), ..v1 },
+        CortexStatistics { category_share: -0.1, ..v1 },
+        CortexStatistics { regions: [0, 1], ..v1 },
+    ] {
+        assert!(cortex(wrong).unwrap_err().to_string().contains("cortex."));
+    }
 }
