@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use dina_core::Seed;
-use ndarray::{Array3, ArrayViewMut2, Axis, s};
+use ndarray::{Array3, ArrayViewMut2, Axis};
 use rayon::prelude::*;
 use rustfft::num_complex::Complex;
 use serde::{Deserialize, Serialize};
@@ -102,7 +102,7 @@ fn filter(mut plane: ArrayViewMut2<f32>, band: &Range<f32>) {
     }
     transform(&mut mirror, tall, wide, Direction::Inverse);
     for (row, mut line) in plane.outer_iter_mut().enumerate() {
-        line.slice_mut(s![..]).iter_mut().zip(&mirror[row * wide..]).for_each(|(to, from)| *to = from.re);
+        line.iter_mut().zip(&mirror[row * wide..]).for_each(|(to, from)| *to = from.re);
     }
 }
 

@@ -28,7 +28,7 @@ impl Pairs {
         (0..bins)
             .map(|b| {
                 let coin = if random.random::<bool>() { 1.0 } else { -1.0 };
-                let sign = if neuron % 2 == 0 { 1.0 } else { self.signs[[pair, stimulus(b)]] };
+                let sign = if neuron.is_multiple_of(2) { 1.0 } else { self.signs[[pair, stimulus(b)]] };
                 1.0 + coin * sign
             })
             .collect()
