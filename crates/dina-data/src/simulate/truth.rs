@@ -88,7 +88,8 @@ impl Truth {
         };
         Self {
             config: config.clone(),
-            statement: config.cortex.is_none().then(|| config.population.statement()),
+            statement: (config.cortex.is_none() && config.scene.is_none())
+                .then(|| config.population.statement()),
             scene: config.scene(),
             cortex: config.cortex(),
             neurons,
