@@ -10,7 +10,7 @@ use dina_data::{Session, write_categories_mat, write_images_mat, write_recording
 use dina_examples::{Terminal, exit};
 use dina_study::{Error, Progress, Result};
 
-/// Simulates a population of V1 neurons that looks at natural-like images.
+/// Simulates a population of visual neurons, whose code is known, that looks at natural-like images.
 ///
 /// Writes recording.mat, images.mat and classes.mat (MAT v5, compressed, as in the deposit) and truth.json.
 #[derive(Parser)]
@@ -25,9 +25,16 @@ struct Flags {
     /// Number of images
     #[arg(long, value_name = "S", default_value_t = 1600)]
     images: usize,
-    /// Population: v1 (calibrated) or null (no stimulus information)
+    /// Population: v1 (calibrated), coarse, fine, category, mixed, shape, texture, local, distributed, sparse, dense,
+    /// interacting or null (no stimulus information)
     #[arg(long, value_name = "NAME", default_value_t = Population::V1)]
     population: Population,
+    /// Share of the category in the population `mixed`, from 0 to 1; `--population mixed:X` says the same
+    #[arg(long, value_name = "X")]
+    dial: Option<f32>,
+    /// Which animal: other neurons of the same kind that see the same images
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    mouse: u32,
     /// What every random draw comes from
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -39,11 +46,16 @@ fn main() -> ExitCode {
 
 fn run(flags: &Flags) -> Result<()> {
     let progress = Terminal::default();
+    let population = match flags.dial {
+        Some(share) => flags.population.with_dial(share)?,
+        None => flags.population,
+    };
     let config = SimulationConfig {
         neurons: flags.neurons,
         images: flags.images,
         seed: flags.seed,
-        ..SimulationConfig::new(flags.population)
+        mouse: flags.mouse,
+        ..SimulationConfig::new(population)
     };
     progress.begin("simulate", 0);
     let made = simulate(&config, &|at| {
@@ -52,7 +64,11 @@ fn run(flags: &Flags) -> Result<()> {
     progress.end();
     progress.begin("write", 4);
     let file = |name: &str| flags.out.join(name);
-    let session = Session { mouse_name: "simulated".into(), date: "2026-01-01".into(), ..Session::default() };
+    let mouse_name = match flags.mouse {
+        0 => "simulated".into(),
+        mouse => format!("simulated-{mouse}"),
+    };
+    let session = Session { mouse_name, date: "2026-01-01".into(), ..Session::default() };
     write_recording_mat(file("recording.mat"), &made.recording, &session)?;
     progress.advance(1, "recording.mat");
     write_images_mat(file("images.mat"), &made.images)?;

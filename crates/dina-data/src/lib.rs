@@ -2,7 +2,7 @@
 //!
 //! - Files: [`RecordingFile`], [`load_images`], [`load_categories`] and their writers; [`contents`] lists what any supported file
 //!   holds; [`mat`], [`npz`], [`table`], [`sensorium`] and, with the feature `hdf5`, `hdf5` and `nwb` are the formats themselves.
-//! - [`simulate`]: images, a population of V1 neurons and its responses, with the truth behind them.
+//! - [`simulate`]: images, a population of V1 neurons or of another known code, and its responses, with the truth behind them.
 //! - [`stimulus`]: images made out of images, in degrees and cycles per degree, and their energy per band.
 //! - [`Split`], [`Folds`], [`View`]: images are divided, never trials, and fitting takes the training
 //!   view by type; [`Cohort`] and [`MouseFolds`] hold out a whole mouse as well.

@@ -405,7 +405,7 @@ mod tests {
         fn model(&self) -> Model<'_> {
             Model { image: &self.image, neural: &self.neural, objective: &self.objective }
         }
-        fn validate(&self, data: &PairedData) -> Result<Evaluation> {
+        fn validate(&self, data: &PairedData) -> Result<Option<Evaluation>> {
             let items: Vec<usize> = (0..20).collect();
             let batch = data.batch(&items, &mut Seed::new(1).stream("validation"))?;
             let maps = self.image.forward(&batch.images, Mode::Eval)?;
@@ -447,9 +447,11 @@ mod tests {
         let data = data();
         let run = |seed| {
             let parts = Parts::new();
-            let before = parts.validate(&data).unwrap().score;
+            let before = parts.validate(&data).unwrap();
             let outcome = finish(&mut trainer(&parts, seed), &parts, &data);
-            assert!(outcome.best.score > before + 0.5, "{before} {outcome:?}");
+            assert_eq!(outcome.start, before);
+            let score = |e: Option<Evaluation>| e.unwrap().score;
+            assert!(score(outcome.best) > score(before) + 0.5, "{outcome:?}");
             assert_eq!(parts.validate(&data).unwrap(), outcome.best);
             parts.weights()
         };
@@ -487,6 +489,17 @@ mod tests {
             assert_eq!(resumed.weights(), whole.weights());
             assert_eq!(again.log(), uninterrupted.log());
         }
+    }
+
+    #[test]
+    fn without_validation_the_average_at_the_end_is_kept() {
+        let data = data();
+        let parts = Parts::new();
+        let mut trainer = trainer(&parts, 1);
+        let outcome = trainer.run::<Error>(&data, || Ok(None), |_| Ok(())).unwrap();
+        assert_eq!((outcome.steps, outcome.best_step, outcome.best), (40, 40, None));
+        assert!(trainer.log().iter().all(|entry| entry.validation.is_none()));
+        assert_eq!(parts.weights(), trainer.average.concat());
     }
 
     #[test]

@@ -1,71 +1,14 @@
-use std::{fmt, str::FromStr};
-
 use serde::{Deserialize, Serialize};
 
-use super::{CortexStatistics, SceneStatistics};
+use super::{CortexStatistics, Population, SceneStatistics};
 use crate::{Error, Result};
-
-/// A named simulated population.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Population {
-    /// Mouse primary visual cortex, calibrated against a published recording.
-    #[default]
-    V1,
-    /// The same spontaneous and shared activity, but no neuron depends on the image.
-    Null,
-}
-
-impl Population {
-    /// Every population, in the order of the documentation.
-    pub const ALL: [Self; 2] = [Self::V1, Self::Null];
-
-    /// The name that [`FromStr`] reads back.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::V1 => "v1",
-            Self::Null => "null",
-        }
-    }
-
-    /// The numbers that make this population what it is.
-    pub fn cortex(self) -> CortexStatistics {
-        let v1 = CortexStatistics::default();
-        match self {
-            Self::V1 => v1,
-            Self::Null => CortexStatistics { informative: 0.0, ..v1 },
-        }
-    }
-}
-
-impl fmt::Display for Population {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Population {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|population| population.name() == name).ok_or_else(|| {
-            let known: Vec<_> = Self::ALL.iter().map(|p| p.name()).collect();
-            Error::variable(
-                "simulation",
-                "population",
-                format!("is `{name}`, which is not known"),
-                format!("choose one of {}", known.join(", ")),
-            )
-        })
-    }
-}
 
 /// What to simulate.
 ///
-/// Neuron `i` depends on the seed, the screen and `i` only, image `j` on the seed, the screen and
-/// `j` only, and the response of one to the other on these and the repeat. Fewer neurons or images
-/// are therefore a subsample of more, and not another population.
+/// Neuron `i` depends on the seed, the mouse, the screen and `i` only, image `j` on the seed, the
+/// screen and `j` only, and the response of one to the other on these and the repeat. Fewer neurons
+/// or images are therefore a subsample of more, and not another population. Mice have other neurons
+/// of the same kind, and see the same images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SimulationConfig {
@@ -73,6 +16,9 @@ pub struct SimulationConfig {
     pub population: Population,
     /// Repeatable from this number.
     pub seed: u64,
+    /// Which animal: another number gives other neurons, in another order of presentation, for the
+    /// same images.
+    pub mouse: u32,
     /// Number of neurons.
     pub neurons: usize,
     /// Number of images.
@@ -87,8 +33,9 @@ pub struct SimulationConfig {
     pub gray_every: usize,
     /// Time bins of spontaneous activity; none for 0.
     pub spontaneous_bins: usize,
-    /// What the images are like.
-    pub scene: SceneStatistics,
+    /// What the images are like, instead of what the named population is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scene: Option<SceneStatistics>,
     /// What the neurons are like, instead of the numbers of the named population.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cortex: Option<CortexStatistics>,
@@ -108,6 +55,7 @@ impl SimulationConfig {
         Self {
             population,
             seed: 0,
+            mouse: 0,
             neurons: 10_000,
             images: 2_800,
             repeats: 2,
@@ -115,7 +63,7 @@ impl SimulationConfig {
             width: 270,
             gray_every: 20,
             spontaneous_bins: 1_000,
-            scene: SceneStatistics::default(),
+            scene: None,
             cortex: None,
         }
     }
@@ -123,6 +71,11 @@ impl SimulationConfig {
     /// The numbers that the neurons are drawn from.
     pub fn cortex(&self) -> CortexStatistics {
         self.cortex.unwrap_or_else(|| self.population.cortex())
+    }
+
+    /// What the images are like.
+    pub fn scene(&self) -> SceneStatistics {
+        self.scene.unwrap_or_else(|| self.population.scene())
     }
 
     pub(super) fn check(&self) -> Result<()> {
@@ -143,7 +96,7 @@ impl SimulationConfig {
         if self.images > u32::MAX as usize / 2 {
             return fail("images", self.images.to_string(), "ask for fewer");
         }
-        self.scene.check()?;
+        self.scene().check()?;
         self.cortex().check()
     }
 }
@@ -164,15 +117,6 @@ pub(super) fn within(name: &str, value: f32, low: f32, high: f32) -> Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn populations_are_named() {
-        for population in Population::ALL {
-            assert_eq!(population.to_string().parse::<Population>().unwrap(), population);
-        }
-        let message = "v2".parse::<Population>().unwrap_err().to_string();
-        assert!(message.contains("v2") && message.contains("null"));
-    }
 
     #[test]
     fn a_configuration_survives_json_and_refuses_nonsense() {

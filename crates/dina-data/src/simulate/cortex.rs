@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::config::within;
+use super::{Look, config::within};
 use crate::Result;
 
 /// What the neurons of a population are like. The sources of the numbers are in
@@ -10,6 +10,13 @@ use crate::Result;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CortexStatistics {
+    /// What of an image the neurons look at.
+    pub look: Look,
+    /// Share of the variance of the driven rate that is due to the category of the image alone.
+    pub category_share: f32,
+    /// Whether the neurons are driven in pairs, so that only the product of the two depends on the
+    /// image.
+    pub paired: bool,
     /// Share of neurons that depend on the image at all.
     pub informative: f32,
     /// Share of neurons that carry the red (interneuron) label; these are tuned more broadly.
@@ -18,6 +25,9 @@ pub struct CortexStatistics {
     pub centre: [f32; 2],
     /// Height and width, in degrees, of the visual field that the recorded millimetre covers.
     pub span: [f32; 2],
+    /// Regions down and across the screen among which the recorded millimetre is divided, each of
+    /// the height and width of `span`; `centre` is the middle of all.
+    pub regions: [usize; 2],
     /// Scatter of a receptive field about its retinotopic place, in degrees.
     pub scatter: f32,
     /// Median preferred spatial frequency, in cycles per degree.
@@ -57,6 +67,9 @@ pub struct CortexStatistics {
     pub amplitude: f32,
     /// Spread of it.
     pub amplitude_spread: f32,
+    /// Whether the unit of `amplitude` is instead the standard deviation of the neuron's own
+    /// spontaneous rate, private noise included, so that all are equally reliable.
+    pub amplitude_of_noise: bool,
     /// Spread of the gain from rate to fluorescence.
     pub gain_spread: f32,
     /// Spread of the spontaneous rate.
@@ -75,10 +88,14 @@ pub struct CortexStatistics {
 impl Default for CortexStatistics {
     fn default() -> Self {
         Self {
+            look: Look::Whole,
+            category_share: 0.0,
+            paired: false,
             informative: 0.9,
             red: 0.06,
             centre: [0.5, 0.42],
             span: [36.0, 54.0],
+            regions: [1, 1],
             scatter: 5.0,
             frequency: 0.036,
             frequency_spread: 0.85,
@@ -98,6 +115,7 @@ impl Default for CortexStatistics {
             exponent: 1.3,
             amplitude: 0.83,
             amplitude_spread: 0.7,
+            amplitude_of_noise: false,
             gain_spread: 0.8,
             baseline_spread: 0.4,
             fano: 1.0,
@@ -110,15 +128,19 @@ impl Default for CortexStatistics {
 
 impl CortexStatistics {
     pub(super) fn check(&self) -> Result<()> {
+        self.look.check()?;
         let [lowest, highest] = self.frequency_range;
         let [fewest, most] = self.subunits.map(|n| n as f32);
         for (name, value, low, high) in [
+            ("category_share", self.category_share, 0.0, 1.0),
             ("informative", self.informative, 0.0, 1.0),
             ("red", self.red, 0.0, 1.0),
             ("centre[0]", self.centre[0], 0.0, 1.0),
             ("centre[1]", self.centre[1], 0.0, 1.0),
             ("span[0]", self.span[0], 0.0, 1e3),
             ("span[1]", self.span[1], 0.0, 1e3),
+            ("regions[0]", self.regions[0] as f32, 1.0, 16.0),
+            ("regions[1]", self.regions[1] as f32, 1.0, 16.0),
             ("scatter", self.scatter, 0.0, 100.0),
             ("frequency_range[0]", lowest, 1e-3, 0.4),
             ("frequency_range[1]", highest, lowest, 0.4),

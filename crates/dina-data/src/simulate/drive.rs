@@ -2,6 +2,8 @@ use std::ops::Range;
 
 use super::{NeuronTruth, energy::Energy, retina::Retina};
 
+/// Standard deviation below which a drive is constant but for rounding.
+const STILL: f32 = 1e-6;
 /// Keeps the logarithm of an idle subunit finite: a product is never more than this far from zero.
 const IDLE: f32 = 0.05;
 /// Steepness of the smooth rectifier, per standard deviation of the drive.
@@ -21,7 +23,7 @@ pub(super) fn drive(
     block: &mut Vec<f32>,
     semi_saturation: f32,
 ) -> Vec<f32> {
-    if !neuron.informative {
+    if !neuron.informative || neuron.subunits.is_empty() {
         return vec![0.0; retina.images()];
     }
     let (local, surround) = energy.at(neuron.row, neuron.column, neuron.orientation);
@@ -43,13 +45,22 @@ pub(super) fn drive(
         })
         .collect();
     let (mean, sd) = moments(&drive[reference.clone()]);
+    if sd <= STILL {
+        // Nothing ever happens where this neuron looks.
+        return vec![0.0; images];
+    }
     for v in &mut drive {
-        let above = STEEPNESS * ((*v - mean) / sd - neuron.threshold);
-        *v = (softplus(above) / STEEPNESS).powf(neuron.exponent);
+        *v = output(neuron, (*v - mean) / sd);
     }
     let (_, sd) = moments(&drive[reference.clone()]);
     drive.iter_mut().for_each(|v| *v *= neuron.amplitude / sd);
     drive
+}
+
+/// Threshold and power of a standardised drive.
+pub(super) fn output(neuron: &NeuronTruth, drive: f32) -> f32 {
+    let above = STEEPNESS * (drive - neuron.threshold);
+    (softplus(above) / STEEPNESS).powf(neuron.exponent)
 }
 
 /// Normalised responses of the subunits, each with unit power over the reference images.
@@ -104,12 +115,12 @@ fn scale_to_unit_power(values: &mut [f32], reference: &Range<usize>) {
     values.iter_mut().for_each(|v| *v *= scale);
 }
 
-/// Mean and standard deviation; the latter never zero.
-fn moments(values: &[f32]) -> (f32, f32) {
+/// Mean and standard deviation; the latter at least [`STILL`].
+pub(super) fn moments(values: &[f32]) -> (f32, f32) {
     let n = values.len() as f32;
     let mean = values.iter().sum::<f32>() / n;
     let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / n;
-    (mean, variance.sqrt().max(1e-6))
+    (mean, variance.sqrt().max(STILL))
 }
 
 fn softplus(x: f32) -> f32 {

@@ -44,7 +44,11 @@ impl Energy {
             let centre = cortex.centre[axis] * extents[axis];
             // Two standard deviations of scatter; the few neurons beyond read the border, and the
             // surround needs as much again.
-            let reach = 0.5 * cortex.span[axis] + 2.0 * cortex.scatter + SURROUND;
+            let regions = cortex.regions[axis] as f32;
+            let reach = 0.5 * cortex.span[axis]
+                + 2.0 * cortex.scatter
+                + SURROUND
+                + 0.5 * (1.0 - 1.0 / regions) * extents[axis];
             [centre - reach, centre + reach].map(|edge| edge.clamp(0.0, extents[axis]))
         });
         let count = |[low, high]: [f32; 2]| ((high - low) / STEP).ceil().max(0.0) as usize + 1;
@@ -53,10 +57,12 @@ impl Energy {
             .map(|p| [rows[0] + STEP * (p / grid[1]) as f32, columns[0] + STEP * (p % grid[1]) as f32])
             .collect();
         let mut raw = Array3::zeros((ORIENTATIONS, places.len(), retina.images()));
-        for frequency in FREQUENCIES {
+        let seen = cortex.look.band();
+        let frequencies: Vec<f32> = FREQUENCIES.into_iter().filter(|f| seen.contains(f)).collect();
+        for &frequency in &frequencies {
             let mut band = band(retina, &places, frequency);
             let unit = mean(&band, &reference);
-            band *= 1.0 / (unit * FREQUENCIES.len() as f32);
+            band *= 1.0 / (unit * frequencies.len() as f32);
             raw += &band;
         }
         let pooled = |map: &Array2<f32>, weight: &(dyn Fn(f32) -> f32 + Sync)| pool(&places, weight).dot(map);

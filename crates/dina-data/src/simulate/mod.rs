@@ -3,19 +3,27 @@
 //! [`simulate`] gives a [`Recording`] in the form of the natural-image deposit of Stringer et al.
 //! (2019), the images, their categories and the truth behind them. The default population is
 //! calibrated against a published recording: `docs/simulator.md` has the model, the sources of its
-//! numbers and what was reached.
+//! numbers and what was reached. In the others what the neurons code is set by name, and stated in
+//! [`Truth`]: see [`Population`].
 
 mod config;
 mod cortex;
 mod drive;
+mod driven;
 mod energy;
+mod look;
 mod neuron;
+mod pairs;
+mod population;
 mod retina;
 mod scene;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod texture;
 mod truth;
+#[cfg(test)]
+mod truth_tests;
 mod variability;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,17 +33,19 @@ use ndarray::{Array2, Axis};
 use rand::RngExt;
 use rayon::prelude::*;
 
-pub use config::{Population, SimulationConfig};
+pub use config::SimulationConfig;
 pub use cortex::CortexStatistics;
+pub use look::Look;
 pub use neuron::{NeuronTruth, Subunit};
+pub use population::{CUTOFF, Dial, Population};
 pub use scene::{ImageTruth, ObjectTruth, SceneStatistics, Silhouette};
+pub use shares::{BandShare, GroupShare, StimulusShares};
 pub use texture::TextureFamily;
 pub use truth::{Measured, Truth};
 
-use crate::{Categories, Images, Recording, Result};
+use driven::{Driven, Reference};
 
-/// Images on which neurons set their scales; never shown in the recording.
-const REFERENCE: usize = 192;
+use crate::{Categories, Images, Recording, Result};
 
 /// A recording, and everything that is known about it because it was made.
 #[derive(Debug, Clone)]
@@ -112,16 +122,31 @@ pub fn simulate(config: &SimulationConfig, progress: &(dyn Fn(Progress) + Sync))
     config.check()?;
     let seed = Seed::new(config.seed).child("simulation");
     let (images, categories, scenes) = show(config, seed, progress);
-    let mut neurons = population(config, seed);
-    let (drive, gray) = driven(config, seed, &images, &neurons, progress);
-    let loadings = variability::Loadings::new(&neurons, config.cortex().shared_modes, seed.child("shared"));
+    let mouse = mouse(config, seed);
+    let mut neurons = population(config, mouse);
+    let reference = Reference::new(config, seed);
+    let shown = (&images, &categories);
+    let driven = Driven::new(config, seed.child("image"), &reference, shown, &neurons, progress);
+    let loadings = variability::Loadings::new(&neurons, config.cortex().shared_modes, mouse.child("shared"));
     for (i, neuron) in neurons.iter_mut().enumerate() {
-        let drive = drive.row(i).to_owned();
+        // A neuron may look where nothing ever happens.
+        neuron.informative &= driven.rates.row(i).iter().any(|rate| *rate != 0.0);
+        let drive = driven.rates.row(i).to_owned();
         neuron.signal_variance = variability::signal_variance(neuron, &loadings, i, drive);
     }
-    let recording = record(config, seed, &neurons, &loadings, &drive, &gray, progress)?;
-    let truth = Truth::new(config, neurons, scenes, drive, &gray, &recording);
+    let recording = record(config, mouse, &neurons, &loadings, &driven, progress)?;
+    let bands = shares::bands(config, &reference, &neurons);
+    let shares = StimulusShares::new(bands, driven.signals(&neurons).view(), &scenes);
+    let truth = Truth::new(config, neurons, scenes, driven, shares, &recording);
     Ok(Simulation { recording, images, categories, truth })
+}
+
+/// What everything about the animal comes from; what it is shown comes from `seed`.
+fn mouse(config: &SimulationConfig, seed: Seed) -> Seed {
+    match config.mouse {
+        0 => seed,
+        other => seed.child("mouse").index(other as usize),
+    }
 }
 
 /// The neurons of a configuration, neuron `i` from the seed and `i`.
@@ -129,10 +154,19 @@ fn population(config: &SimulationConfig, seed: Seed) -> Vec<NeuronTruth> {
     let (height, width) = (config.height as f32, config.width as f32);
     let cortex = config.cortex();
     let seed = seed.child("neuron");
-    (0..config.neurons)
+    let mut neurons: Vec<_> = (0..config.neurons)
         .into_par_iter()
         .map(|i| NeuronTruth::draw(&cortex, seed.index(i), height, width))
-        .collect()
+        .collect();
+    if cortex.paired {
+        for second in (1..neurons.len()).step_by(2) {
+            let first = neurons[second - 1].clone();
+            neurons[second].follow(&first);
+            neurons[second].partner = Some(second - 1);
+            neurons[second - 1].partner = Some(second);
+        }
+    }
+    neurons
 }
 
 fn show(
@@ -145,40 +179,7 @@ fn show(
 }
 
 fn maker(config: &SimulationConfig, seed: Seed) -> scene::SceneMaker {
-    scene::SceneMaker::new(config.scene, config.height, config.width, seed)
-}
-
-/// What the images drive (neurons x images) and what the gray screen drives (per neuron).
-fn driven(
-    config: &SimulationConfig,
-    seed: Seed,
-    images: &Images,
-    neurons: &[NeuronTruth],
-    progress: &(dyn Fn(Progress) + Sync),
-) -> (Array2<f32>, Vec<f32>) {
-    let (reference, ..) = maker(config, seed).make(seed.child("reference"), REFERENCE, &|| ());
-    let gray = Images {
-        pixels: ndarray::Array3::from_elem((1, config.height, config.width), 128),
-        degrees_per_pixel: images.degrees_per_pixel,
-    };
-    let retina = retina::Retina::new(&[images, &reference, &gray]);
-    let reference = images.len()..images.len() + REFERENCE;
-    let energy = energy::Energy::new(&retina, config, reference.clone());
-    let semi_saturation = config.cortex().semi_saturation;
-    let counter = Counter::new(Stage::Drive, neurons.len(), progress);
-    let mut drive = Array2::zeros((neurons.len(), images.len()));
-    let gray = drive
-        .axis_iter_mut(Axis(0))
-        .into_par_iter()
-        .zip(neurons)
-        .map_init(Vec::new, |block, (mut row, neuron)| {
-            let rates = drive::drive(neuron, &retina, &energy, &reference, block, semi_saturation);
-            row.iter_mut().zip(&rates).for_each(|(to, from)| *to = *from);
-            counter.add(1);
-            rates.last().copied().unwrap_or(0.0)
-        })
-        .collect();
-    (drive, gray)
+    scene::SceneMaker::new(config.scene(), config.height, config.width, seed)
 }
 
 /// Shows every image the number of times asked, with gray screens between.
@@ -187,13 +188,11 @@ fn record(
     seed: Seed,
     neurons: &[NeuronTruth],
     loadings: &variability::Loadings,
-    drive: &Array2<f32>,
-    gray: &[f32],
+    driven: &Driven,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Recording> {
     let modes = config.cortex().shared_modes;
     let repeats = config.repeats;
-    let gray = Array2::from_shape_fn((gray.len(), 1), |(i, _)| gray[i]);
     let counter = Counter::new(Stage::Responses, neurons.len(), progress);
     let state = seed.child("state");
     // Trial `image * repeats + repeat`: fewer images are the beginning of every neuron's noise.
@@ -203,18 +202,20 @@ fn record(
         &variability::courses(modes, config.images * repeats, |t| {
             state.index(t / repeats).index(t % repeats)
         }),
-        drive.view(),
+        &variability::Stimulation { rates: driven.rates.view(), pairs: driven.pairs.as_ref() },
         |t| t / repeats,
         seed.child("trials"),
         &|n| counter.add(n),
     );
+    let gray = Array2::from_shape_fn((neurons.len(), 1), |(i, _)| driven.gray[i]);
+    let gray = variability::Stimulation { rates: gray.view(), pairs: None };
     let idle = |name: &str, bins: usize| {
         let state = seed.child(name).child("state");
         variability::responses(
             neurons,
             loadings,
             &variability::courses(modes, bins, |b| state.index(b)),
-            gray.view(),
+            &gray,
             |_| 0,
             seed.child(name),
             &|_| (),
@@ -239,7 +240,10 @@ fn record(
     let stimulus = order.iter().map(|trial| trial.map(|t| (t / repeats) as u32)).collect();
     let positions = Array2::from_shape_fn((neurons.len(), 3), |(i, k)| neurons[i].position[k]);
     let recording = Recording::new(
-        format!("simulated population `{}`", config.population),
+        match config.mouse {
+            0 => format!("simulated population `{}`", config.population),
+            mouse => format!("simulated population `{}`, mouse {mouse}", config.population),
+        },
         responses,
         stimulus,
         config.images,

@@ -5,7 +5,7 @@ use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
-use super::CortexStatistics;
+use super::{CortexStatistics, drive, scene::CATEGORIES};
 
 /// Side of the recorded piece of cortex, in micrometres.
 const FIELD_OF_VIEW: f32 = 1_000.0;
@@ -52,7 +52,8 @@ pub struct NeuronTruth {
     pub phase: f32,
     /// From 0, a simple cell, to 1, a complex cell.
     pub complexity: f32,
-    /// Subunits, excitatory ones first.
+    /// Subunits, excitatory ones first; none where the neuron does not look at the image, which makes
+    /// its receptive field the whole screen.
     pub subunits: Vec<Subunit>,
     /// How much the excitatory subunits have to be active together: 0 a sum, 1 a product.
     pub conjunction: f32,
@@ -64,8 +65,15 @@ pub struct NeuronTruth {
     pub threshold: f32,
     /// Exponent of the output nonlinearity.
     pub exponent: f32,
-    /// Whether the neuron depends on the image at all.
+    /// Whether the neuron depends on the image at all, alone or together with its partner.
     pub informative: bool,
+    /// The part of the driven rate that is due to the category, for each category; empty where no
+    /// part is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub category_tuning: Vec<f32>,
+    /// The neuron without which this one says nothing about the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partner: Option<usize>,
     /// Whether it carries the red (interneuron) label.
     pub red: bool,
     /// Standard deviation, over reference images, of the driven rate.
@@ -94,13 +102,18 @@ impl NeuronTruth {
             FIELD_OF_VIEW * random.random::<f32>(),
             PLANE_DISTANCE * random.random_range(0..PLANES) as f32,
         ];
-        let place = |share: f32, span: f32, extent: f32, along: f32, random: &mut Stream| {
+        let place = |axis: usize, extent: f32, along: f32, random: &mut Stream| {
+            let (share, span, regions) = (s.centre[axis], s.span[axis], s.regions[axis] as f32);
             let span = span.min(0.7 * extent);
-            let retinotopic = share * extent + span * (along / FIELD_OF_VIEW - 0.5);
+            // Each piece of the millimetre maps to a region of its own, and continuously within.
+            let within = along / FIELD_OF_VIEW * regions;
+            let piece = within.floor().min(regions - 1.0);
+            let share = share + ((piece + 0.5) / regions - 0.5);
+            let retinotopic = share * extent + span * (within - piece - 0.5);
             (retinotopic + s.scatter * normal(random)).clamp(1.0, extent - 1.0)
         };
-        let row = place(s.centre[0], s.span[0], height, position[1], &mut random);
-        let column = place(s.centre[1], s.span[1], width, position[0], &mut random);
+        let row = place(0, height, position[1], &mut random);
+        let column = place(1, width, position[0], &mut random);
 
         let mut random = seed.stream("tuning");
         let red = random.random::<f32>() < s.red;
@@ -137,6 +150,8 @@ impl NeuronTruth {
             threshold: s.threshold - if red { 1.0 } else { 0.0 } + 0.3 * normal(&mut random),
             exponent: if red { 1.0 } else { s.exponent },
             informative,
+            category_tuning: Vec::new(),
+            partner: None,
             red,
             amplitude: s.amplitude * (s.amplitude_spread * normal(&mut random)).exp(),
             baseline: (s.baseline_spread * normal(&mut random)).exp(),
@@ -146,11 +161,60 @@ impl NeuronTruth {
             state_gain: around(s.state_gain, &mut random),
             signal_variance: 0.0,
         };
+        if s.amplitude_of_noise {
+            neuron.amplitude *= neuron.spontaneous_deviation();
+        }
         if !informative {
             neuron.amplitude = 0.0;
         }
-        neuron.subunits = neuron.draw_subunits(s, sigma, &mut seed.stream("subunits"));
+        if s.category_share < 1.0 {
+            neuron.subunits = neuron.draw_subunits(s, sigma, &mut seed.stream("subunits"));
+        }
+        if informative && s.category_share > 0.0 {
+            neuron.category_tuning = neuron.draw_categories(s.category_share, &mut seed.stream("category"));
+        }
         neuron
+    }
+
+    /// Standard deviation of the spontaneous response over the gain, without what a gray screen
+    /// drives.
+    fn spontaneous_deviation(&self) -> f32 {
+        let shared = self.baseline * self.baseline * self.shared_variance.exp_m1();
+        (shared + self.fano * self.baseline).sqrt()
+    }
+
+    /// What each category drives: independent of the others, with the output nonlinearity and the
+    /// amplitude of any other drive, so that the share of variance is the one asked for.
+    fn draw_categories(&self, share: f32, random: &mut Stream) -> Vec<f32> {
+        let drives: Vec<f32> = (0..CATEGORIES).map(|_| normal(random)).collect();
+        let (mean, sd) = drive::moments(&drives);
+        let rates: Vec<f32> = drives.iter().map(|d| drive::output(self, (d - mean) / sd)).collect();
+        let (_, sd) = drive::moments(&rates);
+        rates.iter().map(|rate| share.sqrt() * self.amplitude / sd * rate).collect()
+    }
+
+    /// Takes the place, the tuning and the drive of another neuron, and keeps its own plane of the
+    /// cortex, spontaneous rate and variability.
+    pub(super) fn follow(&mut self, first: &Self) {
+        *self = Self {
+            position: [first.position[0], first.position[1], self.position[2]],
+            baseline: self.baseline,
+            gain: self.gain,
+            fano: self.fano,
+            shared_variance: self.shared_variance,
+            state_gain: self.state_gain,
+            ..first.clone()
+        };
+    }
+
+    /// What a stimulus drives: `seen` is what the subunits drive, and a stimulus without a category
+    /// has nothing to add.
+    pub(super) fn driven(&self, seen: f32, category: Option<usize>, category_share: f32) -> f32 {
+        if self.category_tuning.is_empty() {
+            return seen;
+        }
+        let known = category.and_then(|c| self.category_tuning.get(c)).copied().unwrap_or(0.0);
+        (1.0 - category_share).sqrt() * seen + known
     }
 
     fn draw_subunits(&self, s: &CortexStatistics, sigma: f32, random: &mut Stream) -> Vec<Subunit> {

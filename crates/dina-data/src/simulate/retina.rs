@@ -1,4 +1,4 @@
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::{Array2, ArrayView2, ArrayView3, Axis, s};
 use rayon::prelude::*;
 
 use super::Subunit;
@@ -68,6 +68,25 @@ impl Retina {
                 }
             },
         );
+        Self::with(contrast, height, width)
+    }
+
+    /// The views of several sets of planes of contrast, images x height x width, one after another.
+    pub fn of(sets: &[ArrayView3<f32>]) -> Self {
+        let (_, height, width) = sets[0].dim();
+        let planes: Vec<_> = sets.iter().flat_map(|s| s.outer_iter()).collect();
+        let mut contrast = Array2::zeros((height * width, planes.len()));
+        contrast.axis_chunks_iter_mut(Axis(0), width).into_par_iter().enumerate().for_each(
+            |(row, mut pixels)| {
+                for (i, plane) in planes.iter().enumerate() {
+                    pixels.column_mut(i).assign(&plane.row(row));
+                }
+            },
+        );
+        Self::with(contrast, height, width)
+    }
+
+    fn with(contrast: Array2<f32>, height: usize, width: usize) -> Self {
         let mut levels = vec![Level { pitch: 1, width, height, contrast }];
         while levels.len() < LEVELS {
             let coarser = levels[levels.len() - 1].halved();

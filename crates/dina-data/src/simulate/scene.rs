@@ -1,7 +1,7 @@
 use std::f32::consts::{PI, TAU};
 
 use dina_core::{Seed, Stream};
-use ndarray::{Array3, Axis};
+use ndarray::{Array3, ArrayViewMut2, Axis};
 use rand::RngExt;
 use rand_distr::{Distribution, LogNormal, StandardNormal};
 use rayon::prelude::*;
@@ -17,6 +17,8 @@ use crate::{Categories, Images, Result};
 
 /// Width of one screen, in degrees: every screen shows one object of the image's category.
 const SCREEN: usize = 90;
+/// Number of categories: every silhouette with every texture.
+pub(super) const CATEGORIES: usize = Silhouette::ALL.len() * TextureFamily::ALL.len();
 /// Leaves after which the rest of an image is given to one background surface.
 const MOST_LEAVES: usize = 2_500;
 
@@ -174,19 +176,63 @@ impl SceneMaker {
     }
 
     fn one(&self, seed: Seed, index: usize) -> (Vec<u8>, ImageTruth) {
+        let mut random = seed.stream("scene");
         // Turn by turn, so that any number of images holds every category equally often.
-        let category = index % (Silhouette::ALL.len() * TextureFamily::ALL.len());
+        let (mut canvas, truth, _) = self.front(index % CATEGORIES, &mut random);
+        canvas.leaves(&mut random);
+        (canvas.expose(&mut random), truth)
+    }
+
+    /// The objects of an image of this category alone, with the surface of each.
+    fn front(&self, category: usize, random: &mut Stream) -> (Canvas<'_>, ImageTruth, Vec<Surface<'_>>) {
         let silhouette = Silhouette::ALL[category / TextureFamily::ALL.len()];
         let texture = TextureFamily::ALL[category % TextureFamily::ALL.len()];
-        let mut random = seed.stream("scene");
-        let mut canvas = Canvas::new(self, &mut random);
-        let objects = (0..self.width.div_ceil(SCREEN))
-            .map(|screen| canvas.object(screen, silhouette, texture, &mut random))
-            .collect();
-        canvas.leaves(&mut random);
-        let levels = canvas.expose(&mut random);
-        let truth = ImageTruth { category: category as u32, silhouette, texture, objects };
-        (levels, truth)
+        let mut canvas = Canvas::new(self, random);
+        let (objects, surfaces) = (0..self.width.div_ceil(SCREEN))
+            .map(|screen| canvas.object(screen, silhouette, texture, random))
+            .unzip();
+        (canvas, ImageTruth { category: category as u32, silhouette, texture, objects }, surfaces)
+    }
+
+    /// Where the objects lie in the images that [`SceneMaker::make`] makes.
+    pub fn silhouettes(&self, seed: Seed, count: usize) -> Array3<f32> {
+        self.planes(seed, count, |seed, category, plane| self.silhouette_plane(seed, category, plane))
+    }
+
+    /// The surfaces of the objects in the images that [`SceneMaker::make`] makes.
+    pub fn surfaces(&self, seed: Seed, count: usize) -> Array3<f32> {
+        self.planes(seed, count, |seed, category, plane| self.surface_plane(seed, category, plane))
+    }
+
+    fn planes(
+        &self,
+        seed: Seed,
+        count: usize,
+        fill: impl Fn(Seed, usize, ArrayViewMut2<f32>) + Sync,
+    ) -> Array3<f32> {
+        let mut planes = Array3::zeros((count, self.height, self.width));
+        planes
+            .axis_iter_mut(Axis(0))
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(i, plane)| fill(seed.index(i), i % CATEGORIES, plane));
+        planes
+    }
+
+    /// 1 where an object of one image lies, 0 elsewhere.
+    pub fn silhouette_plane(&self, seed: Seed, category: usize, mut plane: ArrayViewMut2<f32>) {
+        let (canvas, ..) = self.front(category, &mut seed.stream("scene"));
+        plane.iter_mut().zip(&canvas.values).for_each(|(to, v)| *to = if v.is_nan() { 0.0 } else { 1.0 });
+    }
+
+    /// The texture of each object of one image over the whole of its screen, in logarithmic luminance
+    /// without level and shading. Neither the size nor the place of the object moves it.
+    pub fn surface_plane(&self, seed: Seed, category: usize, mut plane: ArrayViewMut2<f32>) {
+        let (_, _, surfaces) = self.front(category, &mut seed.stream("scene"));
+        for ((row, column), value) in plane.indexed_iter_mut() {
+            let screen = column / SCREEN;
+            *value = surfaces[screen].texture((column - screen * SCREEN) as f32, row as f32);
+        }
     }
 }
 
@@ -230,6 +276,14 @@ struct Surface<'a> {
     offset: [f32; 2],
 }
 
+impl Surface<'_> {
+    /// Logarithmic luminance due to texture, at degrees from where the surface is pinned.
+    fn texture(&self, x: f32, y: f32) -> f32 {
+        let ([c, s], [right, down]) = (self.turn, self.offset);
+        self.contrast * self.tile.at(right + c * x + s * y, down + c * y - s * x)
+    }
+}
+
 /// An image while leaves are laid from front to back.
 struct Canvas<'a> {
     maker: &'a SceneMaker,
@@ -257,7 +311,7 @@ impl<'a> Canvas<'a> {
         silhouette: Silhouette,
         texture: TextureFamily,
         random: &mut Stream,
-    ) -> ObjectTruth {
+    ) -> (ObjectTruth, Surface<'a>) {
         let height = self.maker.height as f32;
         let left = (screen * SCREEN) as f32;
         let width = (self.maker.width as f32 - left).min(SCREEN as f32);
@@ -277,7 +331,7 @@ impl<'a> Canvas<'a> {
         };
         let surface = self.surface(texture, random);
         self.lay(&leaf, &surface);
-        object
+        (object, surface)
     }
 
     fn leaves(&mut self, random: &mut Stream) {
@@ -349,13 +403,8 @@ impl<'a> Canvas<'a> {
                 let x = column as f32 + 0.5 - leaf.column;
                 let (u, v) = ((cos * x + sin * y) * along, (cos * y - sin * x) * across);
                 if leaf.outline.contains(u, v) {
-                    let [c, s] = surface.turn;
-                    let texture =
-                        surface.tile.at(surface.offset[0] + c * x + s * y, surface.offset[1] + c * y - s * x);
-                    *value = surface.level
-                        + surface.contrast * texture
-                        + surface.slope[0] * x
-                        + surface.slope[1] * y;
+                    *value =
+                        surface.level + surface.texture(x, y) + surface.slope[0] * x + surface.slope[1] * y;
                     self.bare -= 1;
                 }
             }

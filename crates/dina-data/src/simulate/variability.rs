@@ -3,7 +3,7 @@ use ndarray::{Array1, Array2, ArrayView2, Axis};
 use rand_distr::{Distribution, Gamma, StandardNormal};
 use rayon::prelude::*;
 
-use super::NeuronTruth;
+use super::{NeuronTruth, pairs::Pairs};
 
 /// How a neuron follows the shared modes.
 pub(super) struct Loadings {
@@ -43,6 +43,14 @@ pub(super) fn courses(modes: usize, bins: usize, seed: impl Fn(usize) -> Seed + 
     courses.reversed_axes()
 }
 
+/// What the stimuli do to the neurons.
+pub(super) struct Stimulation<'a> {
+    /// Mean driven rate, neurons x stimuli.
+    pub rates: ArrayView2<'a, f32>,
+    /// How pairs are driven together, if they are.
+    pub pairs: Option<&'a Pairs>,
+}
+
 /// Single responses, neurons x bins.
 ///
 /// The rate in a bin is `baseline * e^h + drive * e^(h + g)`, where `h` is shared activity and `g`
@@ -50,13 +58,12 @@ pub(super) fn courses(modes: usize, bins: usize, seed: impl Fn(usize) -> Seed + 
 /// with variance `fano * rate`, skewed as deconvolved fluorescence is. So the mean over noise is
 /// exactly `gain * (baseline + drive)`.
 ///
-/// `drive` is neurons x stimuli, and `stimulus` names the stimulus of a bin; `noise` seeds neuron
-/// `i` with `noise.index(i)`. `tick` is called with a number of neurons as they are done.
+/// `stimulus` names the stimulus of a bin; `noise` seeds neuron `i` with `noise.index(i)`. `tick` is called with a number of neurons as they are done.
 pub(super) fn responses(
     neurons: &[NeuronTruth],
     loadings: &Loadings,
     courses: &Array2<f32>,
-    drive: ArrayView2<f32>,
+    stimulation: &Stimulation,
     stimulus: impl Fn(usize) -> usize + Sync,
     noise: Seed,
     tick: &(dyn Fn(usize) + Sync),
@@ -76,10 +83,15 @@ pub(super) fn responses(
                 let variance = weights.dot(&weights);
                 let gain = neuron.state_gain;
                 let driven_variance = variance + gain * (gain + 2.0 * weights[0]);
+                let together =
+                    stimulation.pairs.map(|pairs| pairs.factors(first + k, bins, &stimulus, noise));
                 let mut random = noise.index(first + k).stream("private");
                 for b in 0..bins {
                     let h = shared[[k, b]];
-                    let driven = drive[[first + k, stimulus(b)]];
+                    let mut driven = stimulation.rates[[first + k, stimulus(b)]];
+                    if let Some(factors) = &together {
+                        driven *= factors[b];
+                    }
                     let mut rate = neuron.baseline * (h - 0.5 * variance).exp();
                     if driven > 0.0 {
                         rate += driven * (h + gain * courses[[0, b]] - 0.5 * driven_variance).exp();
