@@ -17,7 +17,7 @@ use crate::{
     identification::{Decoder, Trials},
     local_scaling::{local_scaling, scale_candidates},
     ridge::{Ridge, RidgeDesign},
-    scoring::{Score, Scorer, column_accuracy},
+    scoring::{ScaledScore, Score, Scorer, column_accuracy, comparisons},
 };
 
 /// Ridge decoding, with the settings that validation chooses among.
@@ -185,19 +185,14 @@ impl RidgeDecoding {
             }
         }
         let mut best = best.ok_or_else(nothing)?;
-        let mut scores: Vec<Score> = self.shrinkages.iter().flat_map(|&s| Score::whitened(s)).collect();
-        scores.extend(self.exponents.iter().map(|&exponent| Score::Correlation { exponent }));
-        for local_scaling in [false, true] {
-            let tried = trials
-                .iter()
-                .map(|trial| trial.compare(&best, &scores, local_scaling))
-                .collect::<Result<Vec<_>>>()?;
-            if let Some((index, log_rank)) = least(&tried)
-                && log_rank < best.validation_log_rank
-            {
-                best.score = scores[index];
-                (best.local_scaling, best.validation_log_rank) = (local_scaling, log_rank);
-            }
+        let comparisons = comparisons(&self.shrinkages, &self.exponents);
+        let tried =
+            trials.iter().map(|trial| trial.compare(&best, &comparisons)).collect::<Result<Vec<_>>>()?;
+        if let Some((index, log_rank)) = least(&tried)
+            && log_rank < best.validation_log_rank
+        {
+            (best.score, best.local_scaling) = comparisons[index];
+            best.validation_log_rank = log_rank;
         }
         Ok(best)
     }
@@ -291,13 +286,13 @@ impl<'a, 'p> Trial<'a, 'p> {
         })
     }
 
-    /// Log ranks of comparisons at a choice of everything else, with or without local scaling.
-    fn compare(&self, choice: &DecodingChoice, scores: &[Score], local_scaling: bool) -> Result<LogRanks> {
+    /// Log ranks of comparisons at a choice of everything else.
+    fn compare(&self, choice: &DecodingChoice, comparisons: &[ScaledScore]) -> Result<LogRanks> {
         let penalty = choice.penalty * self.fit.unit;
         let comparison = self.fit.comparison(choice, &self.space.components.spread)?;
         let predicted = self.fit.ridge.predict(self.part.validation.responses(), &[penalty])?;
         let reference = self.fit.ridge.predict(self.part.reference, &[penalty])?;
-        LogRanks::of(&self.part.validation, scores, |&score| {
+        LogRanks::of(&self.part.validation, comparisons, |&(score, local_scaling)| {
             let score = comparison.scorer.possible(score);
             let mut similarity = comparison.similarity(&predicted, &self.space.validation, score)?;
             if local_scaling {

@@ -18,7 +18,7 @@ use crate::{
     identification::Decoder,
     local_scaling::{local_scaling, scale_candidates},
     ridge::{Ridge, RidgeDesign},
-    scoring::{Score, Scorer, column_accuracy},
+    scoring::{ScaledScore, Score, Scorer, column_accuracy, comparisons},
 };
 
 /// How strongly the regression is held back.
@@ -152,20 +152,16 @@ impl RidgeEncoding {
         let mut best = best.ok_or_else(|| {
             Error::value("exponents", "with 0, where no neuron is predicted at all", "without it")
         })?;
-        // Whitened comparisons, then all of them with local scaling.
-        let mut scores: Vec<Score> = self.shrinkages.iter().flat_map(|&s| Score::whitened(s)).collect();
-        scores.extend(self.exponents.iter().map(|&exponent| Score::Correlation { exponent }));
-        for local_scaling in [false, true] {
-            let tried = trials
-                .iter()
-                .map(|trial| trial.compare(best.penalty, &scores, local_scaling, self))
-                .collect::<Result<Vec<_>>>()?;
-            if let Some((index, log_rank)) = least(&tried)
-                && log_rank < best.validation_log_rank
-            {
-                best.score = scores[index];
-                (best.local_scaling, best.validation_log_rank) = (local_scaling, log_rank);
-            }
+        let comparisons = comparisons(&self.shrinkages, &self.exponents);
+        let tried = trials
+            .iter()
+            .map(|trial| trial.compare(best.penalty, &comparisons, self))
+            .collect::<Result<Vec<_>>>()?;
+        if let Some((index, log_rank)) = least(&tried)
+            && log_rank < best.validation_log_rank
+        {
+            (best.score, best.local_scaling) = comparisons[index];
+            best.validation_log_rank = log_rank;
         }
         Ok(best)
     }
@@ -251,19 +247,18 @@ impl<'a, 'p> Trial<'a, 'p> {
         })
     }
 
-    /// Log ranks of comparisons, with or without local scaling.
+    /// Log ranks of comparisons.
     fn compare(
         &self,
         penalty: PenaltyChoice,
-        scores: &[Score],
-        local_scaling: bool,
+        comparisons: &[ScaledScore],
         grid: &RidgeEncoding,
     ) -> Result<LogRanks> {
         let penalties = grid.absolute(penalty, &self.fit)?;
         let scorer = self.fit.whitener(&penalties, &self.part.training)?;
         let predicted = self.predict(&penalties)?;
         let reference = &self.part.reference - self.fit.ridge.mean();
-        LogRanks::of(&self.part.validation, scores, |&score| {
+        LogRanks::of(&self.part.validation, comparisons, |&(score, local_scaling)| {
             let score = scorer.possible(score);
             let mut similarity = scorer.similarity(self.responses.view(), predicted.view(), score)?;
             if local_scaling {

@@ -37,6 +37,17 @@ impl Score {
     }
 }
 
+/// A score, with or without local scaling.
+pub(crate) type ScaledScore = (Score, bool);
+
+/// Every comparison to try: whitened and weighted scores as they are, then all of them locally scaled.
+pub(crate) fn comparisons(shrinkages: &[f32], exponents: &[f32]) -> Vec<ScaledScore> {
+    let whitened = shrinkages.iter().flat_map(|&shrinkage| Score::whitened(shrinkage));
+    let scores: Vec<Score> =
+        whitened.chain(exponents.iter().map(|&exponent| Score::Correlation { exponent })).collect();
+    [false, true].into_iter().flat_map(|scaled| scores.iter().map(move |&score| (score, scaled))).collect()
+}
+
 /// What scores need to know of the dimensions, learned from predictions of left-out training data.
 #[derive(Debug, Clone)]
 pub(crate) struct Scorer {
