@@ -76,7 +76,9 @@ fn copy_rate() -> f64 {
     let from = vec![1f32; 1 << 26];
     let mut to = vec![0f32; 1 << 26];
     let seconds = timed(REPEATS, || {
-        to.par_chunks_mut(1 << 16).zip(from.par_chunks(1 << 16)).for_each(|(to, from)| to.copy_from_slice(from));
+        to.par_chunks_mut(1 << 16)
+            .zip(from.par_chunks(1 << 16))
+            .for_each(|(to, from)| to.copy_from_slice(from));
     });
     8. * from.len() as f64 / seconds / 1e9
 }
@@ -102,7 +104,11 @@ impl Table {
     fn line(&self, name: &str, seconds: f64, operations: f64) {
         let rate = operations / seconds / 1e9;
         let share = 100. * rate / self.ceiling;
-        println!("{name:34} {:8.2} ms {:8.2} GFLOP {rate:7.1} GFLOP/s {share:5.0} %", 1e3 * seconds, operations / 1e9);
+        println!(
+            "{name:34} {:8.2} ms {:8.2} GFLOP {rate:7.1} GFLOP/s {share:5.0} %",
+            1e3 * seconds,
+            operations / 1e9
+        );
     }
 
     /// Times an operation forward, and backward from a gradient of ones, as the difference.
@@ -179,15 +185,18 @@ fn parts(table: &mut Table, neurons: usize, batch: usize) -> Result<(), Box<dyn 
     let z = var("z", &[batch, channels, rows, columns], 1.)?;
     let local = var("local", &[hidden, channels, 3, 3], 0.1)?;
     let conv = 2. * b * p * c * (hidden * 9) as f64;
-    table.operation("3 x 3 convolution", (conv, 2. * conv), || convolve(&z, &local, &Convolution::dense()))?;
+    table
+        .operation("3 x 3 convolution", (conv, 2. * conv), || convolve(&z, &local, &Convolution::dense()))?;
 
     let responses = normal("responses", &[batch, neurons])?;
     let features = var("features", &[neurons, 4, channels], 0.1)?;
     let masks = var("masks", &[neurons, 4, positions], 0.1)?;
     let map = 2. * neurons as f64 * c * p;
-    table.operation("read-in", (map * (b + 4.), map * (b + 8.)), || read_in(&responses, &features, &masks))?;
+    table
+        .operation("read-in", (map * (b + 4.), map * (b + 8.)), || read_in(&responses, &features, &masks))?;
 
-    let (a, n) = (var("a", &[batch, channels, rows, columns], 1.)?, var("n", &[batch, channels, rows, columns], 1.)?);
+    let (a, n) =
+        (var("a", &[batch, channels, rows, columns], 1.)?, var("n", &[batch, channels, rows, columns], 1.)?);
     let logits = 2. * b * b * c * p;
     let maps = |v: &Var| dina_core::FeatureMaps::single(LEVEL, v.as_tensor().clone());
     table.operation("cosine logits", (logits, 2. * logits), || {
@@ -250,11 +259,6 @@ fn whole(table: &mut Table, neurons: usize, batch: usize) -> Result<(), Box<dyn 
     let seconds = timed(REPEATS, || failure = optimiser.step(&gradients, 1e-6, &train));
     failure?;
     // Weights and two moments read and written, the gradient read twice.
-    println!(
-        "{:34} {:8.2} ms, {:.1} GB/s",
-        "AdamW",
-        1e3 * seconds,
-        32. * elements as f64 / seconds / 1e9
-    );
+    println!("{:34} {:8.2} ms, {:.1} GB/s", "AdamW", 1e3 * seconds, 32. * elements as f64 / seconds / 1e9);
     Ok(())
 }

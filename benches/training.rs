@@ -87,7 +87,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         let errors = peer.ask("parity")?;
         for (what, bound) in BOUNDS {
             let error = errors[what].as_f64().ok_or(format!("no `{what}` in {errors}"))?;
-            println!("parity with {kind}: {what} {error:.1e} (bound {bound:.0e}, worst: {})", errors[format!("{what}_worst")]);
+            println!(
+                "parity with {kind}: {what} {error:.1e} (bound {bound:.0e}, worst: {})",
+                errors[format!("{what}_worst")]
+            );
             if error.is_nan() || error > bound {
                 return Err(format!("{what} differ by {error:.1e} from those of the {kind} peer").into());
             }
@@ -99,7 +102,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Standard normal images and responses; the time of a step does not depend on the values.
 fn data(neurons: usize, items: usize) -> Result<PairedData, Box<dyn Error>> {
     let mut stream = Seed::new(2).stream("data");
-    let images = Array3::from_shape_simple_fn((items, IMAGE.0, IMAGE.1), || StandardNormal.sample(&mut stream));
+    let images =
+        Array3::from_shape_simple_fn((items, IMAGE.0, IMAGE.1), || StandardNormal.sample(&mut stream));
     let responses = Array2::from_shape_simple_fn((items, neurons), || StandardNormal.sample(&mut stream));
     let trials = (0..items).map(|item| vec![item]).collect();
     Ok(PairedData::new(images, responses, trials, (0..items as u32).collect())?)
@@ -115,8 +119,9 @@ fn write_reference(config: &ModelConfig, data: &PairedData, path: &Path) -> Resu
     let mut stream = Seed::new(3).stream("noise");
     for parameter in model.parameters() {
         if parameter.name.starts_with("image.") && !parameter.name.contains("gabor") {
-            let noise: Vec<f32> =
-                (0..parameter.var.elem_count()).map(|_| 0.02 * Distribution::<f32>::sample(&StandardNormal, &mut stream)).collect();
+            let noise: Vec<f32> = (0..parameter.var.elem_count())
+                .map(|_| 0.02 * Distribution::<f32>::sample(&StandardNormal, &mut stream))
+                .collect();
             let noise = candle_core::Tensor::from_vec(noise, parameter.var.shape(), &Device::Cpu)?;
             parameter.var.set(&(parameter.var.as_tensor() + noise)?)?;
         }
@@ -187,7 +192,11 @@ fn time(config: &ModelConfig, data: &PairedData, peers: &mut [(&str, Peer)]) -> 
     for ((kind, _), theirs) in peers.iter().zip(&theirs) {
         let theirs = &theirs[2..];
         let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| theirs / ours).collect();
-        println!("{kind:9} {:8.1} ms, {:.2} times dina (median over steps)", 1e3 * median(theirs), median(&ratios));
+        println!(
+            "{kind:9} {:8.1} ms, {:.2} times dina (median over steps)",
+            1e3 * median(theirs),
+            median(&ratios)
+        );
     }
     Ok(())
 }

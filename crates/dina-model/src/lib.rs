@@ -3,17 +3,15 @@
 //!
 //! - [`ImageTower`]: Gabor energy model, divisive normalisation, a local and a global stream.
 //! - [`Factorised`], [`Dense`], [`Mlp`]: three ways of reading responses into maps.
-//! - [`ops`]: the operations they are made of, with hand-written, checked backward passes.
+//! - [`ops`]: the operations they are made of, with hand-written, checked backward passes (the crate `dina-ops`).
 //! - [`init`]: random weights from our own streams.
 
-#[cfg(test)]
-mod check;
 mod image;
 pub mod init;
 mod neural;
-pub mod ops;
 mod warm_start;
 
+pub use dina_ops as ops;
 pub use image::{GaborConfig, ImageTower, ImageTowerConfig, LEVEL};
 pub use neural::{Dense, Factorised, Mlp, NeuralTowerConfig, ReadInKind};
 pub use warm_start::{WarmStart, WarmStartData};

@@ -130,7 +130,7 @@ impl GaborBank {
 
     /// Filters `[2 x pairs, 1, kernel, kernel]`, even and odd of a pair side by side, each of unit norm
     /// and blind to a constant image.
-    fn kernels(&self) -> Result<Tensor> {
+    pub(super) fn kernels(&self) -> Result<Tensor> {
         let [x, y] = &self.taps;
         let (cos, sin) = (self.orientation.cos()?, self.orientation.sin()?);
         let along = (cos.broadcast_mul(x)? + sin.broadcast_mul(y)?)?;
@@ -151,8 +151,8 @@ impl GaborBank {
         Ok(both.reshape((2 * pairs, 1, self.kernel, self.kernel))?)
     }
 
-    /// Images `[batch, 1, height, width]` to filter outputs `[batch, 2 x pairs, rows, columns]`.
-    pub(super) fn forward(&self, images: &Tensor) -> Result<Tensor> {
+    /// Images `[batch, 1, height, width]` blurred for every scale, `[batch, scales, height, width]`.
+    pub(super) fn pyramid(&self, images: &Tensor) -> Result<Tensor> {
         let scales = self
             .blurs
             .iter()
@@ -161,8 +161,17 @@ impl GaborBank {
                 Some([rows, columns]) => Ok(rows.broadcast_matmul(&images.broadcast_matmul(columns)?)?),
             })
             .collect::<Result<Vec<_>>>()?;
-        let pyramid = Tensor::cat(&scales, 1)?;
-        Ok(convolve(&pyramid, &self.kernels()?, &self.conv)?)
+        Ok(Tensor::cat(&scales, 1)?)
+    }
+
+    /// Geometry of the filters.
+    pub(super) fn convolution(&self) -> &Convolution {
+        &self.conv
+    }
+
+    /// Images `[batch, 1, height, width]` to filter outputs `[batch, 2 x pairs, rows, columns]`.
+    pub(super) fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(convolve(&self.pyramid(images)?, &self.kernels()?, &self.conv)?)
     }
 
     pub(super) fn output(&self, height: usize, width: usize) -> (usize, usize) {

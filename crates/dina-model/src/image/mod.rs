@@ -2,14 +2,14 @@
 
 mod gabor;
 
-use candle_core::{D, DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use dina_core::{Error, FeatureMaps, MapSpec, Mode, Parameter, Result, Seed, Tower};
 use serde::{Deserialize, Serialize};
 
 use self::gabor::GaborBank;
 pub use self::gabor::GaborConfig;
 use crate::init::normal;
-use crate::ops::{Convolution, convolve, energy_features, normalized_mix};
+use crate::ops::{StackParameters, energy_features, image_stack};
 
 /// Shape and layers of [`ImageTower`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -130,18 +130,19 @@ impl ImageTower {
 impl Tower for ImageTower {
     fn forward(&self, images: &Tensor, _: Mode<'_>) -> Result<FeatureMaps> {
         self.expect_images(images)?;
-        let filtered = self.bank.forward(images)?;
-        let z = normalized_mix(&filtered, &softplus(&self.pool)?, &self.mixing)?;
-        let hidden =
-            convolve(&z, &self.local_in, &Convolution::dense())?.broadcast_add(&self.local_bias)?.relu()?;
-        let local = (&z + convolve(&hidden, &self.local_out, &Convolution::dense())?)?;
-        let context = z.flatten_from(2)?.mean(D::Minus1)?;
-        let per_channel = |weights: &Var| -> Result<Tensor> {
-            Ok(context.matmul(&weights.t()?)?.unsqueeze(D::Minus1)?.unsqueeze(D::Minus1)?)
+        let parameters = StackParameters {
+            kernels: &self.bank.kernels()?,
+            pool: &softplus(&self.pool)?,
+            mixing: &self.mixing,
+            local_in: &self.local_in,
+            local_bias: &self.local_bias,
+            local_out: &self.local_out,
+            gain: &self.gain,
+            shift: &self.shift,
+            center: &self.center,
         };
-        let gain = (per_channel(&self.gain)?.tanh()? + 1.)?;
-        let maps = local.broadcast_mul(&gain)?.broadcast_add(&per_channel(&self.shift)?)?;
-        FeatureMaps::single(LEVEL, maps.broadcast_sub(&self.center)?)
+        let maps = image_stack(&self.bank.pyramid(images)?, &parameters, self.bank.convolution())?;
+        FeatureMaps::single(LEVEL, maps)
     }
 
     fn levels(&self) -> Vec<MapSpec> {
@@ -207,7 +208,7 @@ fn inverse_softplus(y: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{gradient_error, normal};
+    use crate::ops::check::{gradient_error, normal};
 
     pub(crate) fn small() -> ImageTowerConfig {
         ImageTowerConfig {
@@ -226,22 +227,23 @@ mod tests {
         let parameters = tower.parameters();
         // Move what starts at nothing, or its gradient would be checked at a special point.
         for (index, parameter) in parameters.iter().enumerate() {
-            let noise = normal(&format!("{index}"), parameter.var.dims());
+            let noise = normal(&format!("{index}"), parameter.var.dims()).unwrap();
             parameter.var.set(&(parameter.var.as_tensor() + (noise * 0.1).unwrap()).unwrap()).unwrap();
         }
-        let images = normal("images", &[2, 1, 8, 10]);
+        let images = normal("images", &[2, 1, 8, 10]).unwrap();
         let vars: Vec<&Var> = parameters.iter().map(|p| &p.var).collect();
         let error = gradient_error(&vars, || {
             let maps = tower.forward(&images, Mode::Eval).unwrap();
             Ok(maps.get(LEVEL).unwrap().clone())
-        });
+        })
+        .unwrap();
         assert!(error < 1e-5, "{error}");
     }
 
     #[test]
     fn levels_say_what_forward_returns() {
         let tower = ImageTower::new(small(), Seed::new(1), &Device::Cpu).unwrap();
-        let images = normal("images", &[3, 1, 8, 10]).to_dtype(DType::F32).unwrap();
+        let images = normal("images", &[3, 1, 8, 10]).unwrap().to_dtype(DType::F32).unwrap();
         assert_eq!(tower.forward(&images, Mode::Eval).unwrap().specs(), tower.levels());
         assert!(tower.forward(&images.narrow(2, 0, 7).unwrap(), Mode::Eval).is_err());
     }

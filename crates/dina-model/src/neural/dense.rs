@@ -124,7 +124,7 @@ fn to_maps(flat: Tensor, level: &MapSpec) -> Result<FeatureMaps> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::normal as random;
+    use crate::ops::check::normal as random;
 
     #[test]
     fn towers_return_their_levels_and_every_parameter_learns() {
@@ -134,7 +134,7 @@ mod tests {
             Box::new(Dense::new(6, level.clone(), 0., seed, &Device::Cpu).unwrap()),
             Box::new(Mlp::new(6, 8, level.clone(), 0., seed, &Device::Cpu).unwrap()),
         ];
-        let input = random("responses", &[5, 6]).to_dtype(DType::F32).unwrap();
+        let input = random("responses", &[5, 6]).unwrap().to_dtype(DType::F32).unwrap();
         for tower in towers {
             let maps = tower.forward(&input, Mode::Eval).unwrap();
             assert_eq!(maps.specs(), tower.levels());

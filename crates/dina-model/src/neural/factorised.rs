@@ -109,7 +109,7 @@ impl Tower for Factorised {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{gradient_error, normal};
+    use crate::ops::check::{gradient_error, normal};
 
     pub(crate) fn level() -> MapSpec {
         MapSpec { name: "v1".into(), channels: 3, height: 2, width: 4 }
@@ -119,12 +119,13 @@ mod tests {
     fn gradients_agree_with_finite_differences() {
         let tower =
             Factorised::with_dtype(6, 2, level(), 0., Seed::new(2), DType::F64, &Device::Cpu).unwrap();
-        let input = normal("responses", &[5, 6]);
+        let input = normal("responses", &[5, 6]).unwrap();
         let parameters = tower.parameters();
         let vars: Vec<&Var> = parameters.iter().map(|p| &p.var).collect();
         let error = gradient_error(&vars, || {
             Ok(tower.forward(&input, Mode::Eval).unwrap().get("v1").unwrap().clone())
-        });
+        })
+        .unwrap();
         assert!(error < 1e-6, "{error}");
     }
 

@@ -231,17 +231,18 @@ fn choose(places: &Places, shares: &[Vec<f32>], columns: &[&[f32]]) -> Result<f3
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::normal;
+    use crate::ops::check::normal;
     use candle_core::DType;
 
     /// Two neurons that each read one place of a map: the prior moves there, and prediction gains by it.
     #[test]
     fn the_prior_finds_the_place() {
         let (images, channels, height, width) = (150, 4, 9, 12);
-        let values = normal("maps", &[images, channels * height * width]).to_dtype(DType::F32).unwrap();
+        let values =
+            normal("maps", &[images, channels * height * width]).unwrap().to_dtype(DType::F32).unwrap();
         let maps = Maps { values: &values, channels, height, width };
         let flat = values.to_vec2::<f32>().unwrap();
-        let noise = normal("noise", &[images]).to_vec1::<f64>().unwrap();
+        let noise = normal("noise", &[images]).unwrap().to_vec1::<f64>().unwrap();
         let reader = |y0: usize, x0: usize| -> Vec<f32> {
             (0..images)
                 .map(|i| {

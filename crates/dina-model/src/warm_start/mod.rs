@@ -271,12 +271,12 @@ mod tests {
     use dina_core::{Mode, Seed};
 
     use super::*;
-    use crate::check::normal;
+    use crate::ops::check::normal;
     use crate::{GaborConfig, ImageTowerConfig, LEVEL};
 
     #[test]
     fn a_full_rank_split_gives_the_matrix_back() {
-        let vote = normal("vote", &[12]).to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap();
+        let vote = normal("vote", &[12]).unwrap().to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap();
         let (features, masks) = split(&vote, 3, 4, 3).unwrap();
         for c in 0..3 {
             for p in 0..4 {
@@ -300,13 +300,13 @@ mod tests {
         let image = ImageTower::new(config, Seed::new(1), &Device::Cpu).unwrap();
         let level = image.levels().remove(0);
         let neural = Factorised::new(60, 3, level, 0., Seed::new(1), &Device::Cpu).unwrap();
-        let images = normal("images", &[240, 1, 12, 12]).to_dtype(DType::F32).unwrap();
+        let images = normal("images", &[240, 1, 12, 12]).unwrap().to_dtype(DType::F32).unwrap();
         let features = image.features(&images).unwrap().flatten_from(1).unwrap();
         let features = features.broadcast_sub(&features.mean_keepdim(0).unwrap()).unwrap();
-        let readers = normal("readers", &[features.dims()[1], 60]).to_dtype(DType::F32).unwrap();
+        let readers = normal("readers", &[features.dims()[1], 60]).unwrap().to_dtype(DType::F32).unwrap();
         let responses = features.matmul(&readers).unwrap();
         let scale = responses.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
-        let noise = normal("noise", &[240, 60]).to_dtype(DType::F32).unwrap();
+        let noise = normal("noise", &[240, 60]).unwrap().to_dtype(DType::F32).unwrap();
         let responses = ((responses / f64::from(scale)).unwrap() + (noise * 0.3).unwrap()).unwrap();
         let train: Vec<Vec<usize>> = (0..200).map(|i| vec![i]).collect();
         let data = WarmStartData {

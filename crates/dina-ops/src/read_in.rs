@@ -8,8 +8,8 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::matrix::{Matrix, product};
-use super::{Real, dispatch, with_slices};
+use crate::matrix::{Matrix, product};
+use crate::real::{Real, dispatch, with_slices};
 
 /// Neurons whose dense weights are held at a time.
 const BLOCK: usize = 256;
@@ -220,9 +220,9 @@ mod tests {
     #[test]
     fn agrees_with_composed_operations_across_blocks() {
         let neurons = BLOCK + 3;
-        let responses = normal("responses", &[3, neurons]);
-        let features = normal("features", &[neurons, 2, 3]);
-        let masks = normal("masks", &[neurons, 2, 5]);
+        let responses = normal("responses", &[3, neurons]).unwrap();
+        let features = normal("features", &[neurons, 2, 3]).unwrap();
+        let masks = normal("masks", &[neurons, 2, 5]).unwrap();
         let fused = read_in(&responses, &features, &masks).unwrap();
         let composed = read_in_composed(&responses, &features, &masks).unwrap();
         let gap = (fused - composed).unwrap().abs().unwrap().max_all().unwrap();
@@ -232,16 +232,17 @@ mod tests {
     #[test]
     fn gradients_agree_with_finite_differences() {
         let [responses, features, masks] = [("r", vec![4, 7]), ("f", vec![7, 2, 3]), ("s", vec![7, 2, 6])]
-            .map(|(name, dims)| Var::from_tensor(&normal(name, &dims)).unwrap());
+            .map(|(name, dims)| Var::from_tensor(&normal(name, &dims).unwrap()).unwrap());
         let error =
-            gradient_error(&[&responses, &features, &masks], || read_in(&responses, &features, &masks));
+            gradient_error(&[&responses, &features, &masks], || read_in(&responses, &features, &masks))
+                .unwrap();
         assert!(error < 1e-6, "{error}");
     }
 
     #[test]
     fn shapes_that_do_not_fit_are_refused() {
-        let (r, f) = (normal("r", &[4, 7]), normal("f", &[7, 2, 3]));
-        assert!(read_in(&r, &f, &normal("s", &[7, 3, 6])).is_err());
-        assert!(read_in(&r, &f, &normal("s", &[6, 2, 6])).is_err());
+        let (r, f) = (normal("r", &[4, 7]).unwrap(), normal("f", &[7, 2, 3]).unwrap());
+        assert!(read_in(&r, &f, &normal("s", &[7, 3, 6]).unwrap()).is_err());
+        assert!(read_in(&r, &f, &normal("s", &[6, 2, 6]).unwrap()).is_err());
     }
 }

@@ -1,10 +1,10 @@
 //! A safe face on the `gemm` crate: strided views that are checked against their slices.
 
-use super::Real;
+use crate::real::Real;
 
 /// A matrix inside a slice: `data[row * row_stride + column * column_stride]`.
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a, T> {
+pub(crate) struct Matrix<'a, T> {
     data: &'a [T],
     rows: usize,
     columns: usize,
@@ -14,13 +14,13 @@ pub(super) struct Matrix<'a, T> {
 
 impl<'a, T> Matrix<'a, T> {
     /// Rows one after the other.
-    pub(super) fn new(data: &'a [T], rows: usize, columns: usize) -> Self {
+    pub(crate) fn new(data: &'a [T], rows: usize, columns: usize) -> Self {
         assert!(data.len() >= rows * columns, "matrix larger than its slice");
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
     /// The transpose, without moving anything.
-    pub(super) fn t(self) -> Self {
+    pub(crate) fn t(self) -> Self {
         Self {
             data: self.data,
             rows: self.columns,
@@ -32,7 +32,7 @@ impl<'a, T> Matrix<'a, T> {
 }
 
 /// `c = a b`, or `c += a b` with `accumulate`; `c` is row-major `a.rows x b.columns`.
-pub(super) fn product<T: Real>(a: Matrix<T>, b: Matrix<T>, c: &mut [T], accumulate: bool, threads: bool) {
+pub(crate) fn product<T: Real>(a: Matrix<T>, b: Matrix<T>, c: &mut [T], accumulate: bool, threads: bool) {
     assert_eq!(a.columns, b.rows, "inner dimensions of a matrix product");
     assert!(c.len() >= a.rows * b.columns, "result larger than its slice");
     if a.rows == 0 || b.columns == 0 {

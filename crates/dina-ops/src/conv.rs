@@ -3,8 +3,9 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::matrix::{Matrix, product};
-use super::{Real, dispatch, sum_in_order, with_slices};
+use crate::matrix::{Matrix, product};
+use crate::real::{Real, dispatch, sum_in_order, with_slices};
+use crate::unfold::Unfold;
 
 /// Images of a batch that one task works on. Fixed, so that sums have one order.
 const CHUNK: usize = 8;
@@ -39,17 +40,13 @@ impl Convolution {
 #[derive(Clone, Debug)]
 struct Plan {
     conv: Convolution,
+    unfold: Unfold,
     batch: usize,
     groups: usize,
     /// Input channels per group.
     inputs: usize,
     /// Output channels per group.
     filters: usize,
-    kernel: usize,
-    height: usize,
-    width: usize,
-    out_height: usize,
-    out_width: usize,
 }
 
 impl Plan {
@@ -75,31 +72,31 @@ impl Plan {
         {
             candle_core::bail!("convolution {conv:?}: kernel {kernel:?} does not fit input {input:?}")
         }
-        let (out_height, out_width) = conv.output(height, width);
+        let widest = conv.dilations.iter().copied().max().unwrap_or(1);
         Ok(Self {
             conv: conv.clone(),
+            unfold: Unfold::new((height, width), rows, conv.stride, widest),
             batch,
             groups,
             inputs,
             filters: outputs / groups,
-            kernel: rows,
-            height,
-            width,
-            out_height,
-            out_width,
         })
     }
 
     fn positions(&self) -> usize {
-        self.out_height * self.out_width
+        self.unfold.positions()
     }
 
     fn taps(&self) -> usize {
-        self.inputs * self.kernel * self.kernel
+        self.inputs * self.unfold.kernel * self.unfold.kernel
+    }
+
+    fn planes(&self) -> usize {
+        self.groups * self.inputs
     }
 
     fn image_len(&self) -> usize {
-        self.groups * self.inputs * self.height * self.width
+        self.planes() * self.unfold.height * self.unfold.width
     }
 
     fn output_len(&self) -> usize {
@@ -108,80 +105,47 @@ impl Plan {
 
     /// A 1 x 1 kernel on every position needs no gathering.
     fn is_pointwise(&self) -> bool {
-        self.kernel == 1 && self.conv.stride == 1
+        self.unfold.kernel == 1 && self.unfold.stride == 1
     }
 
-    /// For one tap: the range of output columns whose source column lies in the image, and the
-    /// source column of the first.
-    fn columns_inside(&self, offset: isize) -> (usize, usize) {
-        let stride = self.conv.stride as isize;
-        let first = (-offset).max(0).div_euclid(stride) + isize::from((-offset).max(0) % stride != 0);
-        let end = (self.width as isize - offset + stride - 1).div_euclid(stride);
-        let end = end.clamp(0, self.out_width as isize);
-        (first.min(end) as usize, end as usize)
+    fn planes_of(&self, group: usize) -> std::ops::Range<usize> {
+        group * self.inputs..(group + 1) * self.inputs
     }
+}
 
-    /// Visits every (tap, output row) with a source row inside the image:
-    /// `f(tap row in the unfolded matrix, out row, source row start, first column, end column, offset)`.
-    fn visit(&self, group: usize, mut f: impl FnMut(usize, usize, Option<usize>, usize, usize, isize)) {
-        let dilation = self.conv.dilations[group] as isize;
-        let half = (self.kernel / 2) as isize;
-        let mut tap = 0;
-        for channel in 0..self.inputs {
-            let plane = (group * self.inputs + channel) * self.height * self.width;
-            for ky in 0..self.kernel as isize {
-                for kx in 0..self.kernel as isize {
-                    let offset = (kx - half) * dilation;
-                    let (first, end) = self.columns_inside(offset);
-                    for row in 0..self.out_height {
-                        let source = (row * self.conv.stride) as isize + (ky - half) * dilation;
-                        let start = (0..self.height as isize)
-                            .contains(&source)
-                            .then(|| plane + source as usize * self.width);
-                        f(tap, row, start, first, end, offset);
-                    }
-                    tap += 1;
-                }
-            }
+/// What a task works in: an image in its frame, and one group of it unfolded.
+struct Scratch<T> {
+    frames: Vec<T>,
+    columns: Vec<T>,
+}
+
+impl<T: Real> Scratch<T> {
+    fn new(plan: &Plan) -> Self {
+        if plan.is_pointwise() {
+            return Self { frames: Vec::new(), columns: Vec::new() };
+        }
+        Self {
+            frames: plan.unfold.frames(plan.planes()),
+            columns: vec![T::zero(); plan.taps() * plan.positions()],
         }
     }
 
-    /// Unfolds one image into `[taps, positions]`.
-    fn unfold<T: Real>(&self, group: usize, image: &[T], columns: &mut [T]) {
-        let (positions, width, stride) = (self.positions(), self.out_width, self.conv.stride);
-        self.visit(group, |tap, row, start, first, end, offset| {
-            let line = &mut columns[tap * positions + row * width..][..width];
-            let Some(start) = start else {
-                line.fill(T::zero());
-                return;
-            };
-            line[..first].fill(T::zero());
-            line[end..].fill(T::zero());
-            if first == end {
-                return;
-            }
-            let source = (start as isize + (first * stride) as isize + offset) as usize;
-            if stride == 1 {
-                line[first..end].copy_from_slice(&image[source..source + end - first]);
-            } else {
-                for (value, from) in line[first..end].iter_mut().zip(image[source..].iter().step_by(stride)) {
-                    *value = *from;
-                }
-            }
-        });
+    /// Puts an image in its frame.
+    fn take(&mut self, plan: &Plan, image: &[T]) {
+        if !plan.is_pointwise() {
+            plan.unfold.fill(image, &mut self.frames);
+        }
     }
 
-    /// The transpose of [`Plan::unfold`]: adds `[taps, positions]` back into an image.
-    fn fold<T: Real>(&self, group: usize, columns: &[T], image: &mut [T]) {
-        let (positions, width, stride) = (self.positions(), self.out_width, self.conv.stride);
-        self.visit(group, |tap, row, start, first, end, offset| {
-            let Some(start) = start else { return };
-            let line = &columns[tap * positions + row * width..][..width];
-            for (column, value) in line.iter().enumerate().take(end).skip(first) {
-                let target = (start as isize + (column * stride) as isize + offset) as usize;
-                image[target] += *value;
-            }
-        });
+    /// One group of the image that was taken, `[taps, positions]`.
+    fn group<'a>(&'a mut self, plan: &Plan, group: usize, image: &'a [T]) -> Matrix<'a, T> {
+        let (taps, positions) = (plan.taps(), plan.positions());
+        if plan.is_pointwise() {
+            return Matrix::new(&image[group * taps * positions..], taps, positions);
+        }
+        let dilation = plan.conv.dilations[group];
+        plan.unfold.unfold(plan.planes_of(group), dilation, &self.frames, &mut self.columns);
+        Matrix::new(&self.columns, taps, positions)
     }
 }
 
@@ -208,7 +172,7 @@ pub fn convolve_composed(input: &Tensor, kernel: &Tensor, conv: &Convolution) ->
             let dilation = plan.conv.dilations[group];
             let part = input.narrow(1, group * plan.inputs, plan.inputs)?;
             let filters = kernel.narrow(0, group * plan.filters, plan.filters)?;
-            let padding = dilation * (plan.kernel / 2);
+            let padding = dilation * (plan.unfold.kernel / 2);
             part.contiguous()?.conv2d(&filters.contiguous()?, padding, plan.conv.stride, dilation, 1)
         })
         .collect::<Result<Vec<_>>>()?;
@@ -254,25 +218,20 @@ fn forward<T: Real>(
     let (input, kernel) = (T::slice(input, input_layout)?, T::slice(kernel, kernel_layout)?);
     let (positions, taps) = (plan.positions(), plan.taps());
     let mut output = vec![T::zero(); plan.batch * plan.output_len()];
-    let images = input.chunks(CHUNK * plan.image_len().max(1));
-    output.par_chunks_mut(CHUNK * plan.output_len().max(1)).zip(images.collect::<Vec<_>>()).for_each(
-        |(output, images)| {
-            let mut columns = vec![T::zero(); if plan.is_pointwise() { 0 } else { taps * positions }];
+    output
+        .par_chunks_mut(CHUNK * plan.output_len())
+        .zip(input.par_chunks(CHUNK * plan.image_len()))
+        .for_each(|(output, images)| {
+            let mut scratch = Scratch::new(plan);
             for (output, image) in output.chunks_mut(plan.output_len()).zip(images.chunks(plan.image_len())) {
+                scratch.take(plan, image);
                 for (group, output) in output.chunks_mut(plan.filters * positions).enumerate() {
                     let filters = Matrix::new(&kernel[group * plan.filters * taps..], plan.filters, taps);
-                    let unfolded = if plan.is_pointwise() {
-                        &image[group * taps * positions..][..taps * positions]
-                    } else {
-                        plan.unfold(group, image, &mut columns);
-                        &columns
-                    };
-                    product(filters, Matrix::new(unfolded, taps, positions), output, false, false);
+                    product(filters, scratch.group(plan, group, image), output, false, false);
                 }
             }
-        },
-    );
-    let shape = (plan.batch, plan.groups * plan.filters, plan.out_height, plan.out_width);
+        });
+    let shape = (plan.batch, plan.groups * plan.filters, plan.unfold.out_height, plan.unfold.out_width);
     Ok((T::storage(output), shape.into()))
 }
 
@@ -314,31 +273,36 @@ fn gradients<T: Real>(
         .enumerate()
         .map(|(chunk, input_gradient)| {
             let mut kernel_gradient = vec![T::zero(); kernel.len()];
-            let mut columns = vec![T::zero(); taps * positions];
+            let mut scratch = Scratch::new(plan);
+            // Gradients of the frames; of a pointwise convolution the products are the image's own gradient.
+            let mut outer_frames = scratch.frames.clone();
             for item in 0..CHUNK.min(plan.batch - chunk * CHUNK) {
                 let image = &input[(chunk * CHUNK + item) * plan.image_len()..][..plan.image_len()];
                 let outer = &gradient[(chunk * CHUNK + item) * plan.output_len()..][..plan.output_len()];
+                scratch.take(plan, image);
+                outer_frames.fill(T::zero());
                 for group in 0..plan.groups {
                     let outer =
                         Matrix::new(&outer[group * plan.filters * positions..], plan.filters, positions);
                     let filters = group * plan.filters * taps..(group + 1) * plan.filters * taps;
-                    let unfolded = if plan.is_pointwise() {
-                        &image[group * taps * positions..][..taps * positions]
-                    } else {
-                        plan.unfold(group, image, &mut columns);
-                        &columns
-                    };
-                    let unfolded = Matrix::new(unfolded, taps, positions);
+                    let unfolded = scratch.group(plan, group, image);
                     product(outer, unfolded.t(), &mut kernel_gradient[filters.clone()], true, false);
-                    if wants_input {
-                        let filters = Matrix::new(&kernel[filters], plan.filters, taps);
-                        product(filters.t(), outer, &mut columns, false, false);
-                        plan.fold(
-                            group,
-                            &columns,
-                            &mut input_gradient[item * plan.image_len()..][..plan.image_len()],
-                        );
+                    if !wants_input {
+                        continue;
                     }
+                    let filters = Matrix::new(&kernel[filters], plan.filters, taps);
+                    if plan.is_pointwise() {
+                        let part = &mut input_gradient[item * plan.image_len() + group * taps * positions..];
+                        product(filters.t(), outer, &mut part[..taps * positions], false, false);
+                    } else {
+                        product(filters.t(), outer, &mut scratch.columns, false, false);
+                        let (planes, dilation) = (plan.planes_of(group), plan.conv.dilations[group]);
+                        plan.unfold.fold(planes, dilation, &scratch.columns, &mut outer_frames);
+                    }
+                }
+                if wants_input && !plan.is_pointwise() {
+                    let part = &mut input_gradient[item * plan.image_len()..][..plan.image_len()];
+                    plan.unfold.drain(&outer_frames, part);
                 }
             }
             kernel_gradient
@@ -367,8 +331,8 @@ mod tests {
     #[test]
     fn agrees_with_candle() {
         for (conv, input, kernel) in cases() {
-            let input = normal("input", &input);
-            let kernel = normal("kernel", &kernel);
+            let input = normal("input", &input).unwrap();
+            let kernel = normal("kernel", &kernel).unwrap();
             let fused = convolve(&input, &kernel, &conv).unwrap();
             let composed = convolve_composed(&input, &kernel, &conv).unwrap();
             assert_eq!(fused.dims(), composed.dims());
@@ -380,17 +344,17 @@ mod tests {
     #[test]
     fn gradients_agree_with_finite_differences() {
         for (conv, input, kernel) in cases() {
-            let input = Var::from_tensor(&normal("input", &input)).unwrap();
-            let kernel = Var::from_tensor(&normal("kernel", &kernel)).unwrap();
-            let error = gradient_error(&[&input, &kernel], || convolve(&input, &kernel, &conv));
+            let input = Var::from_tensor(&normal("input", &input).unwrap()).unwrap();
+            let kernel = Var::from_tensor(&normal("kernel", &kernel).unwrap()).unwrap();
+            let error = gradient_error(&[&input, &kernel], || convolve(&input, &kernel, &conv)).unwrap();
             assert!(error < 1e-6, "{conv:?}: {error}");
         }
     }
 
     #[test]
     fn an_untracked_input_gets_no_gradient() {
-        let input = normal("input", &[1, 1, 4, 4]);
-        let kernel = Var::from_tensor(&normal("kernel", &[1, 1, 3, 3])).unwrap();
+        let input = normal("input", &[1, 1, 4, 4]).unwrap();
+        let kernel = Var::from_tensor(&normal("kernel", &[1, 1, 3, 3]).unwrap()).unwrap();
         let output = convolve(&input, &kernel, &Convolution::dense()).unwrap();
         let gradients = output.sum_all().unwrap().backward().unwrap();
         assert!(gradients.get(&input).is_none() && gradients.get(&kernel).is_some());

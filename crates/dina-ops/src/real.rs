@@ -1,23 +1,6 @@
-//! Fused operations of the towers, each with a hand-written backward pass.
-//!
-//! candle's own convolution takes five to ten times as long forward and backward as the
-//! matrix product it could be, and always computes the gradient of an untracked input; chains of
-//! element-wise operations run on one thread and hold every intermediate. The operations here
-//! avoid both on the CPU. On other devices, and as the reference in the tests, each is composed
-//! from candle's own operations (`*_composed`).
-//!
-//! Every result is the same for any number of threads: work is cut into chunks whose number does
-//! not depend on the threads, and partial sums are added in order.
+//! The element types of the CPU operations, and slices of tensors.
 
-mod conv;
-mod matrix;
-mod mix;
-mod read_in;
-
-pub use conv::{Convolution, convolve, convolve_composed};
-pub use mix::{energy_features, normalized_mix, normalized_mix_composed};
-pub use read_in::{read_in, read_in_composed};
-
+use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Layout, Result, Tensor, WithDType};
 
 /// The element types that the CPU operations run in: `f32`, and `f64` for gradient checks.
@@ -49,8 +32,6 @@ macro_rules! real {
 }
 real!(f32, F32);
 real!(f64, F64);
-
-use candle_core::backend::BackendStorage;
 
 /// Calls `f` with the values of contiguous CPU tensors of one type.
 pub(crate) fn with_slices<T: Real, R, const N: usize>(

@@ -10,14 +10,9 @@
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::matrix::{Matrix, product};
-use super::{Real, dispatch, sum_in_order, with_slices};
-
-/// Keeps the energy differentiable at zero.
-const EPSILON: f64 = 1e-4;
-
-/// Channels that a pair of filters gives.
-const PER_PAIR: usize = 5;
+use crate::matrix::{Matrix, product};
+use crate::normalise::{EPSILON, Normalisation, PER_PAIR};
+use crate::real::{Real, dispatch, sum_in_order, with_slices};
 
 /// Images of a batch that one task works on. Fixed, so that sums have one order.
 const CHUNK: usize = 8;
@@ -70,98 +65,8 @@ impl Plan {
         self.outputs * self.positions()
     }
 
-    /// Fills `y` `[channels, positions]` and the divisors `[positions]` of one image.
-    fn normalize<T: Real>(&self, filtered: &[T], pool: &[T], y: &mut [T], divisor: &mut [T]) {
-        let positions = self.positions();
-        divisor.fill(pool[self.channels()]);
-        for pair in 0..self.pairs {
-            let even = &filtered[2 * pair * positions..][..positions];
-            let odd = &filtered[(2 * pair + 1) * positions..][..positions];
-            let x = &mut y[pair * PER_PAIR * positions..][..PER_PAIR * positions];
-            let (on_even, x) = x.split_at_mut(positions);
-            let (off_even, x) = x.split_at_mut(positions);
-            let (on_odd, x) = x.split_at_mut(positions);
-            let (off_odd, energy) = x.split_at_mut(positions);
-            let w: [T; PER_PAIR] = std::array::from_fn(|c| pool[pair * PER_PAIR + c]);
-            let epsilon = T::from_f64(EPSILON);
-            for p in 0..positions {
-                let (e, o) = (even[p], odd[p]);
-                let values = [
-                    if e > T::zero() { e } else { T::zero() },
-                    if e < T::zero() { -e } else { T::zero() },
-                    if o > T::zero() { o } else { T::zero() },
-                    if o < T::zero() { -o } else { T::zero() },
-                    (e * e + o * o + epsilon).sqrt(),
-                ];
-                on_even[p] = values[0];
-                off_even[p] = values[1];
-                on_odd[p] = values[2];
-                off_odd[p] = values[3];
-                energy[p] = values[4];
-                divisor[p] = divisor[p]
-                    + w[0] * values[0]
-                    + w[1] * values[1]
-                    + w[2] * values[2]
-                    + w[3] * values[3]
-                    + w[4] * values[4];
-            }
-        }
-        for channel in y.chunks_mut(positions) {
-            for (value, d) in channel.iter_mut().zip(divisor.iter()) {
-                *value /= *d;
-            }
-        }
-    }
-
-    /// Gradients of one image, from `g = dL/dy` and what [`Plan::normalize`] left in `y` and
-    /// `divisor`: adds to the pool's and overwrites the filter outputs'.
-    fn normalize_backward<T: Real>(
-        &self,
-        filtered: &[T],
-        pool: &[T],
-        state: (&[T], &[T], &[T]),
-        pool_gradient: &mut [T],
-        filtered_gradient: &mut [T],
-    ) {
-        let (g, y, divisor) = state;
-        let positions = self.positions();
-        // y = x / d, so dL/dx_c = (g_c - w_c s) / d and dL/dw_c = -sum_p y_c s, with s = sum_c g_c y_c.
-        let mut s = vec![T::zero(); positions];
-        for (g, y) in g.chunks(positions).zip(y.chunks(positions)) {
-            for ((s, g), y) in s.iter_mut().zip(g).zip(y) {
-                *s += *g * *y;
-            }
-        }
-        for (gradient, y) in pool_gradient.iter_mut().zip(y.chunks(positions)) {
-            let sum: T = y.iter().zip(&s).map(|(y, s)| *y * *s).sum();
-            *gradient -= sum;
-        }
-        let sigma: T = s.iter().zip(divisor).map(|(s, d)| *s / *d).sum();
-        pool_gradient[self.channels()] = pool_gradient[self.channels()] - sigma;
-        for pair in 0..self.pairs {
-            let w: [T; PER_PAIR] = std::array::from_fn(|c| pool[pair * PER_PAIR + c]);
-            let channel = |c: usize| &g[(pair * PER_PAIR + c) * positions..][..positions];
-            let g: [&[T]; PER_PAIR] = std::array::from_fn(channel);
-            let energy = &y[(pair * PER_PAIR + 4) * positions..][..positions];
-            let (even, odd) = filtered[2 * pair * positions..][..2 * positions].split_at(positions);
-            let (even_gradient, odd_gradient) =
-                filtered_gradient[2 * pair * positions..][..2 * positions].split_at_mut(positions);
-            for p in 0..positions {
-                let dx = |c: usize| (g[c][p] - w[c] * s[p]) / divisor[p];
-                let per_energy = dx(4) / (energy[p] * divisor[p]);
-                let side = |value: T, on: usize| {
-                    if value > T::zero() {
-                        dx(on)
-                    } else if value < T::zero() {
-                        -dx(on + 1)
-                    } else {
-                        T::zero()
-                    }
-                };
-                even_gradient[p] = side(even[p], 0) + per_energy * even[p];
-                odd_gradient[p] = side(odd[p], 2) + per_energy * odd[p];
-            }
-        }
+    fn normalisation(&self) -> Normalisation {
+        Normalisation { pairs: self.pairs, positions: self.positions() }
     }
 }
 
@@ -255,11 +160,11 @@ fn forward<T: Real>(plan: Plan, inputs: [(&CpuStorage, &Layout); 3]) -> Result<(
         .zip(filtered.par_chunks(CHUNK * plan.input_len()))
         .for_each(|(output, filtered)| {
             let mut y = vec![T::zero(); plan.channels() * plan.positions()];
-            let mut divisor = vec![T::zero(); plan.positions()];
+            let mut inverse = vec![T::zero(); plan.positions()];
             for (output, filtered) in
                 output.chunks_mut(plan.output_len()).zip(filtered.chunks(plan.input_len()))
             {
-                plan.normalize(filtered, pool, &mut y, &mut divisor);
+                plan.normalisation().forward(filtered, pool, &mut y, &mut inverse);
                 let y = Matrix::new(&y, plan.channels(), plan.positions());
                 product(Matrix::new(mixing, plan.outputs, plan.channels()), y, output, false, false);
             }
@@ -294,12 +199,13 @@ fn gradients<T: Real>(plan: Plan, [filtered, pool, mixing, gradient]: [&[T]; 4])
             let mut mixing_gradient = vec![T::zero(); mixing.len()];
             let mut y = vec![T::zero(); plan.channels() * plan.positions()];
             let mut g = y.clone();
-            let mut divisor = vec![T::zero(); plan.positions()];
+            let mut inverse = vec![T::zero(); plan.positions()];
+            let mut s = inverse.clone();
             let images = filtered.chunks(plan.input_len()).zip(gradient.chunks(plan.output_len()));
             for (filtered_gradient, (filtered, outer)) in
                 filtered_gradient.chunks_mut(plan.input_len()).zip(images)
             {
-                plan.normalize(filtered, pool, &mut y, &mut divisor);
+                plan.normalisation().forward(filtered, pool, &mut y, &mut inverse);
                 let outer = Matrix::new(outer, plan.outputs, plan.positions());
                 product(
                     outer,
@@ -309,10 +215,11 @@ fn gradients<T: Real>(plan: Plan, [filtered, pool, mixing, gradient]: [&[T]; 4])
                     false,
                 );
                 product(Matrix::new(mixing, plan.outputs, plan.channels()).t(), outer, &mut g, false, false);
-                plan.normalize_backward(
+                plan.normalisation().backward(
                     filtered,
                     pool,
-                    (&g, &y, &divisor),
+                    (&g, &y, &inverse),
+                    &mut s,
                     &mut pool_gradient,
                     filtered_gradient,
                 );
@@ -332,8 +239,12 @@ mod tests {
     use crate::check::{gradient_error, normal};
 
     fn inputs() -> [Var; 3] {
-        let pool = normal("pool", &[16]).abs().unwrap();
-        let tensors = [normal("filtered", &[9, 6, 3, 4]), (pool + 0.1).unwrap(), normal("mixing", &[4, 15])];
+        let pool = normal("pool", &[16]).unwrap().abs().unwrap();
+        let tensors = [
+            normal("filtered", &[9, 6, 3, 4]).unwrap(),
+            (pool + 0.1).unwrap(),
+            normal("mixing", &[4, 15]).unwrap(),
+        ];
         tensors.map(|tensor| Var::from_tensor(&tensor).unwrap())
     }
 
@@ -350,7 +261,8 @@ mod tests {
     fn gradients_agree_with_finite_differences() {
         let [filtered, pool, mixing] = inputs();
         let error =
-            gradient_error(&[&filtered, &pool, &mixing], || normalized_mix(&filtered, &pool, &mixing));
+            gradient_error(&[&filtered, &pool, &mixing], || normalized_mix(&filtered, &pool, &mixing))
+                .unwrap();
         assert!(error < 1e-6, "{error}");
     }
 
