@@ -13,8 +13,8 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor, Var};
 use dina_benches::{Flags, median};
 use dina_core::{Mode, Objective, Seed, Targets, Tower};
 use dina_loss::{InfoNce, InfoNceConfig, Similarity, cosine_logits};
-use dina_model::ops::{Convolution, convolve, normalized_mix, read_in};
 use dina_model::{Factorised, GaborConfig, ImageTower, ImageTowerConfig, LEVEL};
+use dina_ops::{Convolution, convolve, normalized_mix, read_in};
 use dina_train::{AdamW, TrainConfig};
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
@@ -253,7 +253,7 @@ fn whole(table: &mut Table, neurons: usize, batch: usize) -> Result<(), Box<dyn 
     let elements: usize = parameters.iter().map(|p| p.var.elem_count()).sum();
     let loss = parameters.iter().map(|p| p.var.sqr()?.sum_all()).collect::<candle_core::Result<Vec<_>>>()?;
     let gradients = Tensor::stack(&loss, 0)?.sum_all()?.backward()?;
-    let mut optimiser = AdamW::new(parameters);
+    let mut optimiser = AdamW::new(parameters)?;
     let train = TrainConfig::default();
     let mut failure = Ok(0.);
     let seconds = timed(REPEATS, || failure = optimiser.step(&gradients, 1e-6, &train));

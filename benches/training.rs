@@ -148,7 +148,7 @@ fn write_reference(config: &ModelConfig, data: &PairedData, path: &Path) -> Resu
         let gradient = gradients.get(&parameter.var).ok_or(format!("no gradient of {}", parameter.name))?;
         file.tensors.insert(format!("gradients.{}", parameter.name), gradient.clone());
     }
-    AdamW::new(model.parameters()).step(&gradients, config.train.learning_rate, &config.train)?;
+    AdamW::new(model.parameters())?.step(&gradients, config.train.learning_rate, &config.train)?;
     for parameter in model.parameters() {
         file.tensors.insert(format!("stepped.{}", parameter.name), parameter.var.as_tensor().copy()?);
     }

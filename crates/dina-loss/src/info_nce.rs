@@ -1,5 +1,6 @@
-use candle_core::{D, DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use dina_core::{Error, FeatureMaps, LossTerms, Objective, Parameter, Result, Targets};
+use dina_ops::{Positives, info_nce};
 use serde::{Deserialize, Serialize};
 
 use crate::{Similarity, cosine_logits};
@@ -78,10 +79,8 @@ impl Objective for InfoNce {
         if cosine.dtype() != self.log_scale.dtype() {
             cosine = cosine.to_dtype(self.log_scale.dtype())?;
         }
-        let logits = cosine.broadcast_mul(&self.log_scale.exp()?)?;
-        let by_trial = one_side(&logits, &targets.trials, &targets.images)?;
-        let by_image = one_side(&logits.t()?.contiguous()?, &targets.images, &targets.trials)?;
-        LossTerms::new([("info_nce", ((by_trial + by_image)? * 0.5)?)])
+        let positives = Positives::new(&targets.trials, &targets.images)?;
+        LossTerms::new([("info_nce", info_nce(&cosine, &self.log_scale, &positives)?)])
     }
 
     fn parameters(&self) -> Vec<Parameter> {
@@ -92,39 +91,6 @@ impl Objective for InfoNce {
         let highest = self.config.max_inverse_temperature.ln();
         Ok(self.log_scale.set(&self.log_scale.as_tensor().minimum(highest)?)?)
     }
-}
-
-/// Mean over the queries that have a positive of `log sum_all - log sum_positives`.
-fn one_side(logits: &Tensor, queries: &[u32], candidates: &[u32]) -> Result<Tensor> {
-    let positive = |q: u32, c: u32| q == c;
-    let rows: Vec<u32> = (0..queries.len() as u32)
-        .filter(|&row| candidates.iter().any(|&c| positive(queries[row as usize], c)))
-        .collect();
-    if rows.is_empty() {
-        return Err(Error::value("positives in a batch", "at least one", 0));
-    }
-    // Far below any logit, and finite: an infinite one would give 0 x infinity on the way back.
-    let penalty: Vec<f32> = rows
-        .iter()
-        .flat_map(|&row| {
-            candidates.iter().map(move |&c| if positive(queries[row as usize], c) { 0. } else { -1e4 })
-        })
-        .collect();
-    let penalty = Tensor::from_vec(penalty, (rows.len(), candidates.len()), logits.device())?;
-    let logits = if rows.len() == queries.len() {
-        logits.clone()
-    } else {
-        logits.index_select(&Tensor::new(rows, logits.device())?, 0)?
-    };
-    let of_positives = log_sum_exp(&(&logits + penalty.to_dtype(logits.dtype())?)?)?;
-    Ok((log_sum_exp(&logits)? - of_positives)?.mean_all()?)
-}
-
-/// Over the last axis, with the maximum taken out.
-fn log_sum_exp(x: &Tensor) -> Result<Tensor> {
-    let highest = x.max_keepdim(D::Minus1)?.detach();
-    let sum = x.broadcast_sub(&highest)?.exp()?.sum_keepdim(D::Minus1)?.log()?;
-    Ok((sum + highest)?)
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+mod adamw;
 pub mod check;
 mod conv;
+mod cosine;
 mod image_stack;
+mod info_nce;
 mod matrix;
 mod mix;
 mod normalise;
@@ -11,7 +14,10 @@ mod real;
 mod unfold;
 mod vector;
 
+pub use adamw::{AdamWStep, adamw, running_average, squared_norm};
 pub use conv::{Convolution, convolve, convolve_composed};
+pub use cosine::{grouped_cosine, grouped_cosine_composed};
 pub use image_stack::{StackParameters, image_stack, image_stack_composed};
+pub use info_nce::{Positives, info_nce, info_nce_composed};
 pub use mix::{energy_features, normalized_mix, normalized_mix_composed};
 pub use read_in::{read_in, read_in_composed};

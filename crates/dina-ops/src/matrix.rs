@@ -19,6 +19,13 @@ impl<'a, T> Matrix<'a, T> {
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
+    /// Rows `row_stride` apart.
+    pub(crate) fn strided(data: &'a [T], rows: usize, columns: usize, row_stride: usize) -> Self {
+        let fits = rows == 0 || columns <= row_stride && data.len() >= (rows - 1) * row_stride + columns;
+        assert!(fits, "matrix larger than its slice");
+        Self { data, rows, columns, row_stride, column_stride: 1 }
+    }
+
     /// The transpose, without moving anything.
     pub(crate) fn t(self) -> Self {
         Self {
@@ -31,24 +38,43 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
+/// Where a product goes: rows `row_stride` apart.
+pub(crate) struct Target<'a, T> {
+    pub data: &'a mut [T],
+    pub row_stride: usize,
+}
+
 /// `c = a b`, or `c += a b` with `accumulate`; `c` is row-major `a.rows x b.columns`.
 pub(crate) fn product<T: Real>(a: Matrix<T>, b: Matrix<T>, c: &mut [T], accumulate: bool, threads: bool) {
+    let row_stride = b.columns;
+    product_into(a, b, Target { data: c, row_stride }, accumulate, threads);
+}
+
+/// The same into a part of a larger matrix.
+pub(crate) fn product_into<T: Real>(
+    a: Matrix<T>,
+    b: Matrix<T>,
+    c: Target<T>,
+    accumulate: bool,
+    threads: bool,
+) {
     assert_eq!(a.columns, b.rows, "inner dimensions of a matrix product");
-    assert!(c.len() >= a.rows * b.columns, "result larger than its slice");
     if a.rows == 0 || b.columns == 0 {
         return;
     }
+    let end = (a.rows - 1) * c.row_stride + b.columns;
+    assert!(b.columns <= c.row_stride && c.data.len() >= end, "result larger than its slice");
     let parallelism = if threads { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
-    // SAFETY: `Matrix::new` checked that rows x columns elements lie in each slice and `t` only
+    // SAFETY: the constructors of `Matrix` checked that every element lies in its slice and `t` only
     // swaps strides; `c` was checked above and is borrowed exclusively.
     unsafe {
         gemm::gemm(
             a.rows,
             b.columns,
             a.columns,
-            c.as_mut_ptr(),
+            c.data.as_mut_ptr(),
             1,
-            b.columns as isize,
+            c.row_stride as isize,
             accumulate,
             a.data.as_ptr(),
             a.column_stride as isize,
@@ -78,5 +104,10 @@ mod tests {
         assert_eq!(c, [18., 23., 28., 23., 30., 37., 28., 37., 46.]);
         product(Matrix::new(&a, 2, 3), Matrix::new(&a, 2, 3).t(), &mut c, false, false);
         assert_eq!(c[..4], [14., 32., 32., 77.]);
+        // The last two columns of both, into the first two columns of a wider matrix.
+        let mut wide = [0.; 7];
+        let right = Matrix::strided(&a[1..], 2, 2, 3);
+        product_into(right, right.t(), Target { data: &mut wide, row_stride: 5 }, false, false);
+        assert_eq!(wide, [13., 28., 0., 0., 0., 28., 61.]);
     }
 }

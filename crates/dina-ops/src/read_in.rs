@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use crate::matrix::{Matrix, product};
 use crate::real::{Real, dispatch, with_slices};
+use crate::vector::{add_scaled, dot, vectorised};
 
 /// Neurons whose dense weights are held at a time.
 const BLOCK: usize = 256;
@@ -54,20 +55,47 @@ impl Plan {
     fn dense<T: Real>(&self, first: usize, features: &[T], masks: &[T], dense: &mut [T]) {
         dense.par_chunks_mut(self.map_len()).enumerate().for_each(|(index, dense)| {
             let (f, s) = self.factors(first + index, features, masks);
-            product(f.t(), s, dense, false, false);
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (channel, row) in dense.chunks_exact_mut(self.positions).enumerate() {
+                        row.fill(T::zero());
+                        for (k, mask) in s.chunks_exact(self.positions).enumerate() {
+                            add_scaled(row, f[k * self.channels + channel], mask);
+                        }
+                    }
+                },
+            );
         });
     }
 
-    fn factors<'a, T>(
+    /// Gradients of one neuron's factors from that of its dense weights.
+    fn factor_gradients<T: Real>(
         &self,
-        neuron: usize,
-        features: &'a [T],
-        masks: &'a [T],
-    ) -> (Matrix<'a, T>, Matrix<'a, T>) {
-        (
-            Matrix::new(&features[neuron * self.rank * self.channels..], self.rank, self.channels),
-            Matrix::new(&masks[neuron * self.rank * self.positions..], self.rank, self.positions),
-        )
+        (f, s): (&[T], &[T]),
+        dense: &[T],
+        f_gradient: &mut [T],
+        s_gradient: &mut [T],
+    ) {
+        vectorised(
+            #[inline(always)]
+            || {
+                for (channel, row) in dense.chunks_exact(self.positions).enumerate() {
+                    let masks =
+                        s.chunks_exact(self.positions).zip(s_gradient.chunks_exact_mut(self.positions));
+                    for (k, (mask, gradient)) in masks.enumerate() {
+                        f_gradient[k * self.channels + channel] = dot(mask, row);
+                        add_scaled(gradient, f[k * self.channels + channel], row);
+                    }
+                }
+            },
+        );
+    }
+
+    /// Channel vectors `[rank, channels]` and masks `[rank, positions]` of a neuron.
+    fn factors<'a, T>(&self, neuron: usize, features: &'a [T], masks: &'a [T]) -> (&'a [T], &'a [T]) {
+        let (f_len, s_len) = (self.rank * self.channels, self.rank * self.positions);
+        (&features[neuron * f_len..][..f_len], &masks[neuron * s_len..][..s_len])
     }
 }
 
@@ -201,10 +229,8 @@ fn gradients<T: Real>(
             .zip(dense.par_chunks(plan.map_len()))
             .enumerate()
             .for_each(|(index, ((f_gradient, s_gradient), dense))| {
-                let (f, s) = plan.factors(first + index, features, masks);
-                let dense = Matrix::new(dense, plan.channels, plan.positions);
-                product(s, dense.t(), f_gradient, false, false);
-                product(f, dense, s_gradient, false, false);
+                let factors = plan.factors(first + index, features, masks);
+                plan.factor_gradients(factors, dense, f_gradient, s_gradient);
             });
     }
     (wants_responses.then_some(responses_gradient), features_gradient, masks_gradient)

@@ -14,6 +14,19 @@ pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
 
+/// Sum of the lanes, the upper half added to the lower one until one is left.
+#[inline(always)]
+fn halved<T: Real>(mut lanes: [T; LANES]) -> T {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] = lanes[lane] + lanes[lane + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
 /// Sum of the products of two slices of one length.
 #[inline(always)]
 pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
@@ -25,10 +38,7 @@ pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
             lanes[lane] = lanes[lane] + a[lane] * b[lane];
         }
     }
-    let mut total = T::zero();
-    for lane in lanes {
-        total = total + lane;
-    }
+    let mut total = halved(lanes);
     for (a, b) in a_rest.iter().zip(b_rest) {
         total = total + *a * *b;
     }
@@ -45,10 +55,7 @@ pub(crate) fn sum<T: Real>(a: &[T]) -> T {
             lanes[lane] = lanes[lane] + chunk[lane];
         }
     }
-    let mut total = T::zero();
-    for lane in lanes {
-        total = total + lane;
-    }
+    let mut total = halved(lanes);
     for value in rest {
         total = total + *value;
     }

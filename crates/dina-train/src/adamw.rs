@@ -1,7 +1,7 @@
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use dina_core::{Error, Parameter, Result};
-use rayon::prelude::*;
+use dina_ops::{AdamWStep, adamw, squared_norm};
 
 use crate::TrainConfig;
 
@@ -13,22 +13,24 @@ pub struct AdamW {
     step: usize,
 }
 
-/// First and second moment of one parameter.
-#[derive(Clone)]
+/// First and second moment of one parameter, where the parameter is.
 struct Moments {
-    first: Vec<f32>,
-    second: Vec<f32>,
+    first: Var,
+    second: Var,
 }
-
-/// Elements that one task updates.
-const CHUNK: usize = 1 << 15;
 
 impl AdamW {
     /// An optimiser whose moments are zero.
-    pub fn new(parameters: Vec<Parameter>) -> Self {
-        let zeros = |parameter: &Parameter| vec![0.; parameter.var.elem_count()];
-        let moments = parameters.iter().map(|p| Moments { first: zeros(p), second: zeros(p) }).collect();
-        Self { parameters, moments, step: 0 }
+    ///
+    /// # Errors
+    /// When the device of a parameter refuses them.
+    pub fn new(parameters: Vec<Parameter>) -> Result<Self> {
+        let zeros = |p: &Parameter| Var::zeros(p.var.shape(), DType::F32, p.var.device());
+        let moments = parameters
+            .iter()
+            .map(|p| Ok(Moments { first: zeros(p)?, second: zeros(p)? }))
+            .collect::<Result<_>>()?;
+        Ok(Self { parameters, moments, step: 0 })
     }
 
     /// What is optimised.
@@ -47,12 +49,10 @@ impl AdamW {
     /// # Errors
     /// When the norm is not finite: nothing is moved, and the message says what usually helps.
     pub fn step(&mut self, gradients: &GradStore, rate: f64, config: &TrainConfig) -> Result<f64> {
-        let gradients: Vec<Option<Vec<f32>>> = self
-            .parameters
-            .iter()
-            .map(|parameter| gradients.get(&parameter.var).map(values).transpose())
-            .collect::<Result<_>>()?;
-        let norm = gradients.iter().flatten().map(|g| squared_norm(g)).sum::<f64>().sqrt();
+        let gradients: Vec<Option<&Tensor>> =
+            self.parameters.iter().map(|parameter| gradients.get(&parameter.var)).collect();
+        let squares = gradients.iter().flatten().map(|gradient| squared_norm(gradient));
+        let norm = squares.sum::<candle_core::Result<f64>>()?.sqrt();
         if !norm.is_finite() {
             return Err(Error::value(
                 "norm of the gradient",
@@ -61,19 +61,17 @@ impl AdamW {
             ));
         }
         self.step += 1;
-        let scale = (config.clip / norm.max(config.clip)) as f32;
-        for ((parameter, moments), gradient) in self.parameters.iter().zip(&mut self.moments).zip(gradients) {
+        for ((parameter, moments), gradient) in self.parameters.iter().zip(&self.moments).zip(gradients) {
             let Some(gradient) = gradient else { continue };
-            let mut weights = values(&parameter.var)?;
-            let update = Update::new(config, rate * parameter.rate, self.step, parameter.decay, scale);
-            weights
-                .par_chunks_mut(CHUNK)
-                .zip(gradient.par_chunks(CHUNK))
-                .zip(moments.first.par_chunks_mut(CHUNK).zip(moments.second.par_chunks_mut(CHUNK)))
-                .for_each(|((weights, gradient), (first, second))| {
-                    update.apply(weights, gradient, first, second)
-                });
-            set(parameter, weights)?;
+            let update = AdamWStep {
+                rate: rate * parameter.rate,
+                weight_decay: if parameter.decay { config.weight_decay } else { 0. },
+                betas: config.betas,
+                epsilon: config.epsilon,
+                step: self.step,
+                scale: config.clip / norm.max(config.clip),
+            };
+            adamw(&parameter.var, gradient, &moments.first, &moments.second, &update)?;
         }
         Ok(norm)
     }
@@ -85,11 +83,11 @@ impl AdamW {
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
         let mut state = Vec::new();
         for (parameter, moments) in self.parameters.iter().zip(&self.moments) {
-            let device = &candle_core::Device::Cpu;
-            let shape = parameter.var.shape();
-            let tensor = |values: &Vec<f32>| Tensor::from_vec(values.clone(), shape, device);
-            state.push((format!("adamw.first.{}", parameter.name), tensor(&moments.first)?));
-            state.push((format!("adamw.second.{}", parameter.name), tensor(&moments.second)?));
+            for (kind, moment) in [("first", &moments.first), ("second", &moments.second)] {
+                // The moments go on being written in place.
+                let copy = moment.as_tensor().to_device(&Device::Cpu)?.copy()?;
+                state.push((format!("adamw.{kind}.{}", parameter.name), copy));
+            }
         }
         Ok(state)
     }
@@ -103,61 +101,18 @@ impl AdamW {
         step: usize,
         mut find: impl FnMut(&str) -> Result<&'a Tensor>,
     ) -> Result<()> {
-        for (parameter, moments) in self.parameters.iter().zip(&mut self.moments) {
-            let mut take = |kind: &str| -> Result<Vec<f32>> {
+        for (parameter, moments) in self.parameters.iter().zip(&self.moments) {
+            for (kind, moment) in [("first", &moments.first), ("second", &moments.second)] {
                 let tensor = find(&format!("adamw.{kind}.{}", parameter.name))?;
                 if tensor.dims() != parameter.var.dims() {
                     return Err(Error::shape(&parameter.name, parameter.var.dims(), tensor.dims()));
                 }
-                values(tensor)
-            };
-            *moments = Moments { first: take("first")?, second: take("second")? };
+                moment.set(&tensor.to_device(moment.device())?)?;
+            }
         }
         self.step = step;
         Ok(())
     }
-}
-
-/// The constants of one step.
-struct Update {
-    keep: f32,
-    scale: f32,
-    beta1: f32,
-    beta2: f32,
-    /// Rate over the bias correction of the first moment.
-    rate: f32,
-    /// Inverse bias correction of the second moment.
-    correct: f32,
-    epsilon: f32,
-}
-
-impl Update {
-    fn new(config: &TrainConfig, rate: f64, step: usize, decay: bool, scale: f32) -> Self {
-        let (beta1, beta2) = config.betas;
-        let decay = if decay { rate * config.weight_decay } else { 0. };
-        Self {
-            keep: (1. - decay) as f32,
-            scale,
-            beta1: beta1 as f32,
-            beta2: beta2 as f32,
-            rate: (rate / (1. - beta1.powi(step as i32))) as f32,
-            correct: (1. / (1. - beta2.powi(step as i32))) as f32,
-            epsilon: config.epsilon as f32,
-        }
-    }
-
-    fn apply(&self, weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
-        for (((w, g), m), v) in weights.iter_mut().zip(gradient).zip(first).zip(second) {
-            let g = g * self.scale;
-            *m = self.beta1 * *m + (1. - self.beta1) * g;
-            *v = self.beta2 * *v + (1. - self.beta2) * g * g;
-            *w = *w * self.keep - self.rate * *m / ((*v * self.correct).sqrt() + self.epsilon);
-        }
-    }
-}
-
-fn squared_norm(values: &[f32]) -> f64 {
-    values.iter().map(|&v| f64::from(v) * f64::from(v)).sum()
 }
 
 /// The values of a tensor on the CPU as `f32`.
@@ -174,8 +129,6 @@ pub(crate) fn set(parameter: &Parameter, values: Vec<f32>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Var};
-
     use super::*;
 
     fn parameter(values: &[f32]) -> Parameter {
@@ -194,7 +147,7 @@ mod tests {
         };
         let parameter = parameter(&[1., -2.]);
         let slope = Tensor::new(&[3f32, 0.5], &Device::Cpu).unwrap();
-        let mut optimiser = AdamW::new(vec![parameter.clone()]);
+        let mut optimiser = AdamW::new(vec![parameter.clone()]).unwrap();
         for _ in 0..2 {
             let loss = (parameter.var.as_tensor() * &slope).unwrap().sum_all().unwrap();
             optimiser.step(&loss.backward().unwrap(), 0.01, &config).unwrap();
@@ -211,14 +164,14 @@ mod tests {
     fn clipping_and_exemption_from_decay() {
         let config = TrainConfig { weight_decay: 0.5, clip: 1., ..Default::default() };
         let still = parameter(&[5.]).without_decay();
-        let mut optimiser = AdamW::new(vec![still.clone()]);
+        let mut optimiser = AdamW::new(vec![still.clone()]).unwrap();
         let loss = (still.var.as_tensor() * 0.).unwrap().sum_all().unwrap();
         optimiser.step(&loss.backward().unwrap(), 0.1, &config).unwrap();
         assert_eq!(values(&still.var).unwrap(), [5.]);
         let loss = (still.var.as_tensor() * 30.).unwrap().sum_all().unwrap();
         let norm = optimiser.step(&loss.backward().unwrap(), 0.1, &config).unwrap();
         assert!((norm - 30.).abs() < 1e-4);
-        assert!((optimiser.moments[0].first[0] - 0.1).abs() < 1e-6, "clipped to 1");
+        assert!((optimiser.moments[0].first.to_vec1::<f32>().unwrap()[0] - 0.1).abs() < 1e-6, "clipped to 1");
         let loss = (still.var.as_tensor() * f64::NAN).unwrap().sum_all().unwrap();
         let error = optimiser.step(&loss.backward().unwrap(), 0.1, &config).unwrap_err();
         assert!(error.to_string().contains("learning rate"));

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use dina_core::{ContentHash, Error, Mode, Objective, Parameter, Result, Seed, TensorFile, Tower};
+use dina_ops::running_average;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -114,7 +115,7 @@ impl<'a> Trainer<'a> {
             }
         }
         let average = parameters.iter().map(|p| values(&p.var)).collect::<Result<_>>()?;
-        let optimiser = AdamW::new(parameters);
+        let optimiser = AdamW::new(parameters)?;
         Ok(Self {
             model,
             config,
@@ -215,11 +216,9 @@ impl<'a> Trainer<'a> {
 
     fn update_average(&mut self) -> Result<()> {
         let step = self.step_count() as f64;
-        let decay = self.config.average.min((1. + step) / (10. + step)) as f32;
+        let decay = self.config.average.min((1. + step) / (10. + step));
         for (average, parameter) in self.average.iter_mut().zip(self.optimiser.parameters()) {
-            for (mean, value) in average.iter_mut().zip(values(&parameter.var)?) {
-                *mean = decay * *mean + (1. - decay) * value;
-            }
+            running_average(average, &parameter.var, decay)?;
         }
         Ok(())
     }

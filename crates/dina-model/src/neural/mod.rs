@@ -4,8 +4,9 @@ mod dense;
 mod factorised;
 
 use candle_core::Tensor;
-use dina_core::{Error, MapSpec, Mode, Result};
+use dina_core::{Error, MapSpec, Mode, Result, Seed};
 use rand::RngExt;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use self::dense::{Dense, Mlp};
@@ -54,9 +55,14 @@ fn responses(input: &Tensor, neurons: usize, dropout: f64, mode: Mode<'_>) -> Re
     }
     // What stays is scaled up, so that the expected map is the same in training and evaluation.
     let keep = 1. - dropout;
-    let mask: Vec<f32> = (0..batch * neurons)
-        .map(|_| if stream.random::<f64>() < keep { (1. / keep) as f32 } else { 0. })
-        .collect();
+    let (scale, below) = ((1. / keep) as f32, (keep * 2f64.powi(32)) as u32);
+    // A stream for every row: rows are drawn side by side, and the same for any number of threads.
+    let seed = Seed::new(stream.random());
+    let mut mask = vec![0.; batch * neurons];
+    mask.par_chunks_mut(neurons).enumerate().for_each(|(row, mask)| {
+        let mut stream = seed.index(row).stream("dropout");
+        mask.iter_mut().for_each(|value| *value = if stream.random::<u32>() < below { scale } else { 0. });
+    });
     let mask = Tensor::from_vec(mask, (batch, neurons), input.device())?.to_dtype(input.dtype())?;
     Ok((input * mask)?)
 }
