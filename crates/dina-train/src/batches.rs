@@ -76,16 +76,7 @@ impl PairedData {
                 format!("{:?}", trials[item]),
             ));
         }
-        Ok(Self {
-            images,
-            responses,
-            trials,
-            ids,
-            labels: None,
-            averaged: 1,
-            shift: 0,
-            device: Device::Cpu,
-        })
+        Ok(Self { images, responses, trials, ids, labels: None, averaged: 1, shift: 0, device: Device::Cpu })
     }
 
     /// Adds the category of each item, counted from 0, for supervised objectives; `None` where nobody knows it.
