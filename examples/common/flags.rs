@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use dina_study::{JobConfig, Profile};
+use dina_study::{JobConfig, ObjectiveKind, Profile, Start};
 
 /// Where the recording comes from.
 #[derive(Debug, Clone, Args)]
@@ -41,6 +41,13 @@ pub struct JobFlags {
     /// Preprocessing: standard, stringer-matlab or stringer-notebook
     #[arg(long, default_value_t = dina_data::Preset::Standard)]
     pub preset: dina_data::Preset,
+    /// What the towers are trained for: info-nce, sig-lip, vic-reg, classification (needs categories), reconstruction,
+    /// or weighted, the sum of info-nce, classification and reconstruction
+    #[arg(long, value_name = "NAME", default_value_t = ObjectiveKind::InfoNce)]
+    pub objective: ObjectiveKind,
+    /// What the towers start from: closed-form, a ridge regression that aligns them already, or random
+    #[arg(long, value_name = "NAME", default_value_t = Start::ClosedForm)]
+    pub start: Start,
     /// Output folder
     #[arg(long, value_name = "DIR", default_value = "dina-out")]
     pub out: PathBuf,
@@ -74,6 +81,8 @@ impl JobFlags {
             config.folds = Some(folds.into());
         }
         config.preset = self.preset;
+        config.objective = self.objective;
+        config.start = self.start;
         config
     }
 }

@@ -10,8 +10,9 @@ pub struct Targets {
     pub trials: Vec<u32>,
     /// Identity of each image of the batch.
     pub images: Vec<u32>,
-    /// Category of each image, for supervised objectives.
-    pub labels: Option<Vec<u32>>,
+    /// Category of each image, counted from 0, for supervised objectives; `None` for an image whose category
+    /// nobody knows.
+    pub labels: Option<Vec<Option<u32>>>,
     /// The images themselves `[images, 1, height, width]`, for reconstruction objectives.
     pub pixels: Option<Tensor>,
 }

@@ -1,7 +1,22 @@
 //! What the two towers are trained for.
 //!
-//! [`InfoNce`] is the symmetric contrastive objective on [`cosine_logits`], the similarity of maps, flat or
-//! per channel ([`Similarity`]).
+//! All are [`dina_core::Objective`]s, and so is yours: an implementation of that trait trains as they do, alone or
+//! as a part of [`Weighted`].
+//!
+//! Maps drawn together directly:
+//! - [`InfoNce`]: symmetric contrast, several positives, learnable temperature.
+//! - [`SigLip`]: every pair judged by itself, without a softmax over the batch.
+//! - [`VicReg`]: no negatives; variance and covariance keep the maps from collapsing.
+//!
+//! Maps aligned only by what both carry:
+//! - [`Classification`]: the category of the image, through one linear head.
+//! - [`Reconstruction`]: its pixels, through one linear decoder.
+//!
+//! [`Weighted`] is the weighted sum of any of them. [`cosine_logits`] is the similarity of maps, flat or per channel
+//! ([`Similarity`]), that contrastive objectives and identification share.
+//!
+//! Losses are computed in `f32` from maps of any lower precision, and their gradients are checked against finite
+//! differences in `f64`.
 //!
 //! ```
 //! use candle_core::{Device, Tensor};
@@ -21,11 +36,26 @@
 //! # }
 //! ```
 
+mod batch;
+#[cfg(test)]
+mod check;
+mod classification;
 mod info_nce;
+mod numerics;
+mod reconstruction;
+mod sig_lip;
 mod similarity;
+mod vic_reg;
+mod weighted;
 
+pub use batch::Pooling;
+pub use classification::{Classification, ClassificationConfig};
 pub use info_nce::{InfoNce, InfoNceConfig};
+pub use reconstruction::{PixelDecoder, Reconstruction, ReconstructionConfig};
+pub use sig_lip::{SigLip, SigLipConfig};
 pub use similarity::{Similarity, cosine_logits};
+pub use vic_reg::{VicReg, VicRegConfig};
+pub use weighted::{Weighted, WeightedPart};
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

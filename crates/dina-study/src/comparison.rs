@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dina_core::Seed;
 use dina_decode::Ranks;
 use dina_decode::identification::{Decoder, Pool, Trials};
-use dina_stats::bootstrap::{Bootstrap, Resampling};
+use dina_stats::bootstrap::{Bootstrap, Interval, Resampling};
 use dina_stats::multiplicity::holm;
 use dina_stats::permutation::{Permutation, Tail};
 use serde::{Deserialize, Serialize};
@@ -78,17 +78,9 @@ pub fn compare(
             )));
         }
         let differences: Vec<f64> = ours.values().zip(theirs.values()).map(|(a, b)| a - b).collect();
-        let mean = |items: &[usize]| items.iter().map(|&i| differences[i]).sum::<f64>() / items.len() as f64;
         let seed = seed.child(crate::decoding::name(baseline.decoder));
-        let interval = Bootstrap::default().interval(
-            &Resampling::items(differences.len()),
-            mean,
-            seed.child("bootstrap"),
-        )?;
-        let test =
-            Permutation { count: permutations, tail: Tail::TwoSidedAbsolute, ..Permutation::default() };
-        let flipped = |signs: &[f64]| signs.iter().zip(&differences).map(|(s, d)| s * d).sum::<f64>();
-        p.push(test.sign_flips(differences.len(), flipped, seed.child("signs"))?.p);
+        let (interval, p_value) = paired(&differences, permutations, seed)?;
+        p.push(p_value);
         comparisons.push(Comparison {
             baseline: baseline.decoder,
             measure,
@@ -105,8 +97,19 @@ pub fn compare(
     Ok(comparisons)
 }
 
+/// Mean of paired differences with its interval, items resampled, and the p of a two-sided sign-flip test of it.
+pub(crate) fn paired(differences: &[f64], permutations: usize, seed: Seed) -> Result<(Interval, f64)> {
+    let mean = |items: &[usize]| items.iter().map(|&i| differences[i]).sum::<f64>() / items.len() as f64;
+    let resampling = Resampling::items(differences.len());
+    let interval = Bootstrap::default().interval(&resampling, mean, seed.child("bootstrap"))?;
+    let test = Permutation { count: permutations, tail: Tail::TwoSidedAbsolute, ..Permutation::default() };
+    let flipped = |signs: &[f64]| signs.iter().zip(differences).map(|(s, d)| s * d).sum::<f64>();
+    let p = test.sign_flips(differences.len(), flipped, seed.child("signs"))?.p;
+    Ok((interval, p))
+}
+
 /// Mean of the measure over the trials of each test image, by image.
-fn by_image(pools: &[Pool], measure: Measure) -> Result<BTreeMap<usize, f64>> {
+pub(crate) fn by_image(pools: &[Pool], measure: Measure) -> Result<BTreeMap<usize, f64>> {
     let mut images = BTreeMap::<usize, (f64, f64)>::new();
     for pool in pools {
         let ranks: Ranks = pool.ranks()?;

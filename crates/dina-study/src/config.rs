@@ -6,7 +6,7 @@ use dina_data::Preset;
 use dina_data::simulate::{Population, SimulationConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, ObjectiveKind, Result, Start};
 
 /// How much work a job does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +103,12 @@ pub struct JobConfig {
     pub folds: Option<usize>,
     /// How responses are preprocessed.
     pub preset: Preset,
+    /// What the towers are trained for.
+    #[serde(default)]
+    pub objective: ObjectiveKind,
+    /// What the towers start from.
+    #[serde(default)]
+    pub start: Start,
 }
 
 /// From this many images on, a held-out test set is large enough to report on, and held-out validation images to
@@ -118,7 +124,7 @@ impl JobConfig {
         let source = Source::Simulated(Box::new(profile.simulation(seed)));
         // A smoke run has too few images for a held-out set to mean much, and no time for folds.
         let folds = (profile == Profile::Smoke).then_some(1);
-        Self { source, profile, seed, folds, preset: Preset::Standard }
+        Self { folds, ..Self::new(source, profile, seed) }
     }
 
     /// A job on recorded files.
@@ -130,7 +136,12 @@ impl JobConfig {
         seed: u64,
     ) -> Self {
         let source = Source::Files { recording, images, classes };
-        Self { source, profile, seed, folds: None, preset: Preset::Standard }
+        Self::new(source, profile, seed)
+    }
+
+    fn new(source: Source, profile: Profile, seed: u64) -> Self {
+        let (objective, start) = (ObjectiveKind::default(), Start::default());
+        Self { source, profile, seed, folds: None, preset: Preset::Standard, objective, start }
     }
 
     /// Number of folds for this many usable images; 1 is a held-out test set.
@@ -144,13 +155,14 @@ impl JobConfig {
         images < HELD_OUT_FROM
     }
 
-    /// Hash of the configuration, without the paths of files: their content is in the data hash.
+    /// Hash of the configuration, without the paths of files: their content is in the data hash, and that of the
+    /// categories in the identity of the models that were trained on them.
     pub fn hash(&self) -> ContentHash {
         let mut stripped = self.clone();
         // How many folds there are is in the split's hash, whether it was asked for or decided.
         stripped.folds = None;
         if let Source::Files { recording, images, classes } = &mut stripped.source {
-            (*recording, *images, *classes) = (PathBuf::new(), PathBuf::new(), None); // classes are not used yet
+            (*recording, *images, *classes) = (PathBuf::new(), PathBuf::new(), None);
         }
         // A configuration of plain numbers and names always serialises.
         let text = serde_json::to_string(&stripped).unwrap_or_default();

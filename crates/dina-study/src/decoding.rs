@@ -91,6 +91,20 @@ pub fn decode(
     Ok((decoded.into(), choices))
 }
 
+/// The test images of a fold identified by trained towers alone, as [`decode`] does it.
+pub(crate) fn decode_towers(dataset: &Dataset, fold: &Fold, trained: &Trained) -> Result<Decoded> {
+    let views = fold.views(dataset)?;
+    let test = Side::new(&views.test, &fold.responses)?;
+    let references = References::new(&views.train, &fold.responses)?;
+    let (images, seen) = (fold.select(views.test.images()), fold.select(&references.images));
+    let mut decoded = Decoded { decoder: Decoder::Dina, single: Vec::new(), mean: Vec::new() };
+    test.identify(&mut decoded, &references, |q| {
+        let reference = Reference { responses: q.reference, images: seen.view() };
+        trained.similarity(q.responses, images.view(), reference)
+    })?;
+    Ok(decoded)
+}
+
 /// Fits one of the ridge baselines on the training view of a fold, on the samples that DINA is trained on. Its
 /// settings are chosen on the validation view, or, where there is none, by cross-validation inside the training view.
 fn fit(decoder: Decoder, dataset: &Dataset, fold: &Fold, averaged: usize) -> Result<Box<dyn FittedBaseline>> {

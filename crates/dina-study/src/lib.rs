@@ -8,6 +8,8 @@
 //! - [`Dataset`], [`RecordingSummary`]: a recording with its images, and what can be said of it.
 //! - [`Fold`]: a split with everything fitted on its training view.
 //! - [`ModelConfig`], [`Towers`], [`Training`]: what is trained and how.
+//! - [`ObjectiveKind`], [`ObjectiveConfig`], [`Start`]: what they are trained for, and from where.
+//! - [`compare_objectives`]: the same towers under several objectives, at equal budget.
 //! - [`decode`], [`identification`], [`compare`]: DINA and the baselines on the same queries.
 //! - [`Results`]: what `results.json` holds.
 
@@ -18,6 +20,8 @@ mod decoding;
 mod error;
 mod fold;
 mod job;
+mod objective;
+mod objectives;
 mod progress;
 mod report;
 mod results;
@@ -31,6 +35,11 @@ pub use decoding::{Choices, Decoded, decode, identification};
 pub use error::{Error, Result};
 pub use fold::{Fold, prepare};
 pub use job::{Job, Prepared};
+pub use objective::{ObjectiveConfig, ObjectiveKind, Start, WeightedObjective};
+pub use objectives::{
+    MapCharacteristics, ObjectiveComparison, ObjectivePair, ObjectiveRun, ObjectiveStudy, SeedDifference,
+    compare_objectives,
+};
 pub use progress::{Progress, Silent};
 pub use results::{BaselineChoice, Hashes, Results, SCHEMA, peak_memory};
 pub use towers::{ModelConfig, Towers, TrainingRecord};

@@ -9,7 +9,7 @@ use ndarray::{Array4, Axis};
 
 use crate::decoding::name;
 use crate::job::{find, primary, test_maps};
-use crate::{Dataset, Decoded, Fold, Job, Measure, Result, Results, Source, Trained};
+use crate::{Dataset, Decoded, Fold, Job, Measure, Result, Results, Source, Start, Trained};
 
 /// Everything that the report is made from.
 pub(crate) struct Material<'a> {
@@ -349,15 +349,12 @@ fn towers(m: &Material<'_>) -> page::Towers {
             .into_iter()
             .map(|l| page::Level { name: l.name, channels: l.channels, height: l.height, width: l.width })
             .collect(),
-        similarity: match config.objective.similarity {
+        similarity: match config.objective.similarity() {
             dina_loss::Similarity::Flat => "cosine of the flattened maps",
             dina_loss::Similarity::PerChannel => "mean over channels of the cosine of each",
         }
         .into(),
-        objective: format!(
-            "symmetric InfoNCE, learnable temperature from {}, inverse at most {}",
-            config.objective.temperature, config.objective.max_inverse_temperature
-        ),
+        objective: config.objective.to_string(),
     }
 }
 
@@ -397,7 +394,13 @@ fn methods(m: &Material<'_>) -> page::Methods {
     let mut details = vec![
         format!("the running average of the weights is kept (decay {})", train.average),
         format!("neuron dropout {}", config.neural.dropout),
-        "mixing matrix and read-in start from a ridge regression on the training view".into(),
+        match config.start {
+            Start::ClosedForm => {
+                "mixing matrix and read-in start from a ridge regression on the training view"
+            }
+            Start::Random => "all weights start at random",
+        }
+        .into(),
         "similarities are locally scaled by training images and the responses to them (Conneau et al. 2018)"
             .into(),
     ];

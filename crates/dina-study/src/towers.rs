@@ -1,8 +1,8 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use dina_core::{Error as CoreError, FeatureMaps, Mode, Seed, TensorFile, Tower};
-use dina_loss::{InfoNce, InfoNceConfig, cosine_logits};
+use dina_core::{Error as CoreError, FeatureMaps, Mode, Objective, Seed, TensorFile, Tower};
+use dina_loss::cosine_logits;
 use dina_model::{
     Dense, Factorised, GaborConfig, ImageTower, ImageTowerConfig, LEVEL, Mlp, NeuralTowerConfig, ReadInKind,
     WarmStart, WarmStartData,
@@ -11,7 +11,7 @@ use dina_train::{LogEntry, Model, Outcome, TrainConfig};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Profile, Result};
+use crate::{Error, ObjectiveConfig, Profile, Result, Start};
 
 /// Items mapped at a time outside training.
 const BATCH: usize = 256;
@@ -24,7 +24,9 @@ pub struct ModelConfig {
     /// The neural tower.
     pub neural: NeuralTowerConfig,
     /// The objective.
-    pub objective: InfoNceConfig,
+    pub objective: ObjectiveConfig,
+    /// What the towers start from.
+    pub start: Start,
     /// The training.
     pub train: TrainConfig,
     /// Trials averaged into a training sample, at most.
@@ -73,7 +75,8 @@ impl ModelConfig {
                 hidden: 32,
             },
             neural: NeuralTowerConfig { neurons, read_in: ReadInKind::Factorised { rank: 4 }, dropout: 0.5 },
-            objective: InfoNceConfig::default(),
+            objective: ObjectiveConfig::default(),
+            start: Start::default(),
             train,
             averaged: if small { 8 } else { 1 },
             shift: usize::from(small) * 2,
@@ -90,7 +93,7 @@ pub struct Towers {
     config: ModelConfig,
     image: ImageTower,
     neural: Box<dyn Tower>,
-    objective: InfoNce,
+    objective: Box<dyn Objective>,
     device: Device,
 }
 
@@ -119,6 +122,7 @@ impl Towers {
             .into_iter()
             .next()
             .ok_or_else(|| Error::Job("the image tower has no level to align".into()))?;
+        let objective = config.objective.build(&image.levels(), seed.child("objective"), device)?;
         let NeuralTowerConfig { neurons, read_in, dropout } = config.neural;
         let neural: Box<dyn Tower> = match read_in {
             ReadInKind::Factorised { rank } => {
@@ -131,11 +135,11 @@ impl Towers {
             ReadInKind::Dense => Box::new(Dense::new(neurons, level, dropout, seed, device)?),
             ReadInKind::Mlp { hidden } => Box::new(Mlp::new(neurons, hidden, level, dropout, seed, device)?),
         };
-        let objective = InfoNce::new(config.objective, device)?;
         Ok(Self { config, image, neural, objective, device: device.clone() })
     }
 
-    /// The start in closed form of every model of this configuration; `None` where its read-in has none.
+    /// The start in closed form of every model of this configuration; `None` where it asks for a random one, or its
+    /// read-in has no other.
     ///
     /// # Errors
     /// As [`WarmStart::fit`].
@@ -144,7 +148,10 @@ impl Towers {
         data: WarmStartData<'_>,
         device: &Device,
     ) -> Result<Option<WarmStart>> {
-        let ReadInKind::Factorised { rank } = config.neural.read_in else { return Ok(None) };
+        let (Start::ClosedForm, ReadInKind::Factorised { rank }) = (config.start, config.neural.read_in)
+        else {
+            return Ok(None);
+        };
         // Its random weights are not looked at.
         let image = ImageTower::new(config.image.clone(), Seed::new(0), device)?;
         Ok(Some(WarmStart::fit(&image, rank, data)?))
@@ -157,7 +164,7 @@ impl Towers {
 
     /// For the trainer.
     pub fn model(&self) -> Model<'_> {
-        Model { image: &self.image, neural: self.neural.as_ref(), objective: &self.objective }
+        Model { image: &self.image, neural: self.neural.as_ref(), objective: self.objective.as_ref() }
     }
 
     /// The image tower.
@@ -168,6 +175,11 @@ impl Towers {
     /// The neural tower.
     pub fn neural(&self) -> &dyn Tower {
         self.neural.as_ref()
+    }
+
+    /// The objective.
+    pub fn objective(&self) -> &dyn Objective {
+        self.objective.as_ref()
     }
 
     /// Maps of images (images x height x width, standardised), a batch at a time.
@@ -224,7 +236,7 @@ impl Towers {
         for first in (0..trials).step_by(4 * BATCH) {
             let part = responses.slice_axis(Axis(0), (first..trials.min(first + 4 * BATCH)).into());
             let neural = self.neural_maps(part)?;
-            let cosine = cosine_logits(&neural, &image, self.config.objective.similarity)?;
+            let cosine = cosine_logits(&neural, &image, self.config.objective.similarity())?;
             values.extend(cosine.flatten_all()?.to_vec1::<f32>()?);
         }
         Array2::from_shape_vec((trials, count), values)

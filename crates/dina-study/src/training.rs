@@ -1,7 +1,9 @@
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use dina_core::{ContentHash, Seed, write_atomic};
+use dina_data::Categories;
 use dina_decode::identification::Pool;
 use dina_decode::local_scaling;
 use dina_model::{WarmStart, WarmStartData};
@@ -11,7 +13,10 @@ use serde::Serialize;
 
 use crate::fold::as_indices;
 use crate::towers::{image_tensor, response_tensor};
-use crate::{Dataset, Error, Fold, JobConfig, ModelConfig, Progress, Result, Towers, TrainingRecord};
+use crate::{
+    Dataset, Error, Fold, JobConfig, ModelConfig, ObjectiveKind, Profile, Progress, Result, Start, Towers,
+    TrainingRecord,
+};
 
 /// The models of one fold.
 pub struct Trained {
@@ -124,7 +129,7 @@ impl Training<'_> {
         let mut lines: Vec<String> = Vec::new();
         let mut trained = Vec::new();
         for (index, fold) in self.folds.iter().enumerate() {
-            let config = self.model_config(fold);
+            let config = self.model_config(fold)?;
             let mut of_fold = Trained { members: Vec::new(), records: Vec::new() };
             // Fitted once for all members, and not at all where nothing is left to train.
             let mut started = None;
@@ -150,7 +155,7 @@ impl Training<'_> {
             .iter()
             .enumerate()
             .map(|(index, fold)| {
-                let config = self.model_config(fold);
+                let config = self.model_config(fold)?;
                 let identity = |member| self.identity(fold, &config, member);
                 let mut trained = Trained { members: Vec::new(), records: Vec::new() };
                 for member in 0..config.members {
@@ -173,18 +178,16 @@ impl Training<'_> {
             .collect()
     }
 
-    fn model_config(&self, fold: &Fold) -> ModelConfig {
-        let (_, height, width) = fold.images.dim();
-        ModelConfig::for_data(
-            (height, width),
-            f64::from(fold.degrees_per_pixel),
-            fold.neurons.len(),
-            fold.is_small(),
-            self.config.profile,
-        )
+    fn model_config(&self, fold: &Fold) -> Result<ModelConfig> {
+        let JobConfig { profile, objective, start, .. } = *self.config;
+        model_config(self.dataset, fold, profile, objective, start)
     }
 
     fn identity(&self, fold: &Fold, config: &ModelConfig, member: usize) -> ContentHash {
+        let labels = match &self.dataset.categories {
+            Some(categories) if config.objective.needs_labels() => format!("{:?}", categories.of),
+            _ => String::new(),
+        };
         let config = serde_json::to_string(config).unwrap_or_default();
         let parts = [
             self.dataset.hash.to_string(),
@@ -192,6 +195,7 @@ impl Training<'_> {
             self.config.hash().to_string(),
             config,
             member.to_string(),
+            labels,
         ];
         ContentHash::of(parts.iter().map(String::as_bytes))
     }
@@ -201,7 +205,7 @@ impl Training<'_> {
         index: usize,
         member: usize,
         config: &ModelConfig,
-        started: &mut Option<Start>,
+        started: &mut Option<Common>,
         lines: &[String],
         progress: &dyn Progress,
     ) -> Result<(Towers, TrainingRecord)> {
@@ -221,7 +225,7 @@ impl Training<'_> {
         let resumed = self.resume && state.exists();
         let start = match started {
             Some(start) => start,
-            None => started.insert(Start::new(self, fold, config)?),
+            None => started.insert(Common::new(self.dataset, fold, config, self.device)?),
         };
         // A resumed training takes its weights from its state.
         let weights = if resumed { None } else { start.weights(config, self.device)? };
@@ -297,10 +301,57 @@ fn other_job(path: &Path) -> Error {
     ))
 }
 
+/// The model of a fold under an objective.
+///
+/// # Errors
+/// When the objective needs categories and there are none, or too few of the training images have one.
+pub(crate) fn model_config(
+    dataset: &Dataset,
+    fold: &Fold,
+    profile: Profile,
+    objective: ObjectiveKind,
+    start: Start,
+) -> Result<ModelConfig> {
+    let (_, height, width) = fold.images.dim();
+    let classes = match &dataset.categories {
+        _ if !objective.needs_labels() => 0,
+        Some(categories) => {
+            check_categories(categories, fold.split.train(), objective)?;
+            categories.names.len()
+        }
+        None => {
+            return Err(Error::Job(format!(
+                "objective `{objective}` is trained on the categories of the images, and there are none; give --classes, or \
+                 choose another --objective"
+            )));
+        }
+    };
+    let size = (f64::from(fold.degrees_per_pixel), fold.neurons.len());
+    let mut config = ModelConfig::for_data((height, width), size.0, size.1, fold.is_small(), profile);
+    config.objective = objective.config((height, width), classes);
+    config.start = start;
+    Ok(config)
+}
+
+/// Refuses training images of fewer than two categories.
+fn check_categories(categories: &Categories, train: &[u32], objective: ObjectiveKind) -> Result<()> {
+    let known = train.iter().filter_map(|&image| categories.of.get(image as usize).copied().flatten());
+    let found: BTreeSet<u32> = known.collect();
+    if found.len() >= 2 {
+        return Ok(());
+    }
+    Err(Error::Job(format!(
+        "objective `{objective}` needs training images of at least 2 categories, and there are {} among {}; give a category \
+         file with more, or choose another --objective",
+        found.len(),
+        train.len()
+    )))
+}
+
 /// What the members of a fold have in common.
-struct Start {
+pub(crate) struct Common {
     /// Training images and the responses to them.
-    data: PairedData,
+    pub(crate) data: PairedData,
     images: Tensor,
     /// Training samples, `[samples, neurons]`.
     responses: Tensor,
@@ -309,10 +360,9 @@ struct Start {
     weights: Option<Option<WarmStart>>,
 }
 
-impl Start {
-    fn new(training: &Training<'_>, fold: &Fold, config: &ModelConfig) -> Result<Self> {
-        let device = training.device;
-        let views = fold.views(training.dataset)?;
+impl Common {
+    pub(crate) fn new(dataset: &Dataset, fold: &Fold, config: &ModelConfig, device: &Device) -> Result<Self> {
+        let views = fold.views(dataset)?;
         let ids = views.train.images();
         let images = fold.select(ids);
         // The start weighs neurons by the noise of such samples as training draws.
@@ -321,6 +371,10 @@ impl Start {
         let (image_tensor, responses) =
             (image_tensor(&images, device)?, response_tensor(&samples.responses, device)?);
         let mut data = PairedData::new(images, fold.responses.clone(), trials, ids.to_vec())?;
+        if let Some(categories) = &dataset.categories {
+            data =
+                data.with_labels(as_indices(ids).into_iter().map(|image| categories.of[image]).collect())?;
+        }
         data.averaged = config.averaged;
         data.shift = config.shift;
         data.device = device.clone();
@@ -328,7 +382,7 @@ impl Start {
     }
 
     /// The start in closed form, where the read-in has one.
-    fn weights(&mut self, config: &ModelConfig, device: &Device) -> Result<Option<&WarmStart>> {
+    pub(crate) fn weights(&mut self, config: &ModelConfig, device: &Device) -> Result<Option<&WarmStart>> {
         if self.weights.is_none() {
             let data =
                 WarmStartData { images: &self.images, responses: &self.responses, trials: &self.trials };

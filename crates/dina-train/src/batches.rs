@@ -32,12 +32,16 @@ pub trait Batches: Sync {
 }
 
 /// Images and the responses to them, in memory. An item is an image; its trial is drawn anew each time.
+///
+/// The targets of a batch hold the identities, the images as the tower sees them (moved by the same shift) as pixels, and
+/// the categories where [`PairedData::with_labels`] gave them.
 #[derive(Debug, Clone)]
 pub struct PairedData {
     images: Array3<f32>,
     responses: Array2<f32>,
     trials: Vec<Vec<usize>>,
     ids: Vec<u32>,
+    labels: Option<Vec<Option<u32>>>,
     /// Trials averaged into one training sample, at most; 1 trains on single trials.
     pub averaged: usize,
     /// Images are moved by up to this many pixels in each direction; borders repeat.
@@ -72,7 +76,19 @@ impl PairedData {
                 format!("{:?}", trials[item]),
             ));
         }
-        Ok(Self { images, responses, trials, ids, averaged: 1, shift: 0, device: Device::Cpu })
+        Ok(Self { images, responses, trials, ids, labels: None, averaged: 1, shift: 0, device: Device::Cpu })
+    }
+
+    /// Adds the category of each item, counted from 0, for supervised objectives; `None` where nobody knows it.
+    ///
+    /// # Errors
+    /// When there are not as many as items.
+    pub fn with_labels(mut self, labels: Vec<Option<u32>>) -> Result<Self> {
+        if labels.len() != self.ids.len() {
+            return Err(Error::shape("categories of the training images", self.ids.len(), labels.len()));
+        }
+        self.labels = Some(labels);
+        Ok(self)
     }
 
     /// Appends an image, moved by `(down, right)` pixels, to a flat buffer.
@@ -121,11 +137,12 @@ impl Batches for PairedData {
             self.push_response(item, stream, &mut responses);
         }
         let ids: Vec<u32> = items.iter().map(|&item| self.ids[item]).collect();
-        Ok(Batch {
-            images: Tensor::from_vec(images, (items.len(), 1, height, width), &self.device)?,
-            responses: Tensor::from_vec(responses, (items.len(), neurons), &self.device)?,
-            targets: Targets { trials: ids.clone(), images: ids, ..Default::default() },
-        })
+        let images = Tensor::from_vec(images, (items.len(), 1, height, width), &self.device)?;
+        let labels = self.labels.as_ref().map(|labels| items.iter().map(|&item| labels[item]).collect());
+        // A tensor is a handle: the pixels are not copied.
+        let targets = Targets { trials: ids.clone(), images: ids, labels, pixels: Some(images.clone()) };
+        let responses = Tensor::from_vec(responses, (items.len(), neurons), &self.device)?;
+        Ok(Batch { images, responses, targets })
     }
 }
 
@@ -150,6 +167,21 @@ mod tests {
         assert_eq!(batch.responses.to_vec2::<f32>().unwrap(), [[3., 30.], [3., 30.]]);
         assert_eq!(batch.targets.trials, [9, 7]);
         assert_eq!(batch.images.dims(), [2, 1, 2, 3]);
+    }
+
+    #[test]
+    fn targets_hold_categories_and_the_images_as_they_were_moved() {
+        let mut data = data();
+        data.shift = 1;
+        let batch = |data: &PairedData| data.batch(&[1, 0], &mut Seed::new(0).stream("batch")).unwrap();
+        let plain = batch(&data);
+        let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(values(plain.targets.pixels.as_ref().unwrap()), values(&plain.images));
+        assert_eq!(plain.targets.labels, None);
+        let labelled = batch(&data.clone().with_labels(vec![Some(4), None]).unwrap());
+        assert_eq!(labelled.targets.labels, Some(vec![None, Some(4)]));
+        assert_eq!(values(&labelled.images), values(&plain.images));
+        assert!(data.with_labels(vec![None]).is_err());
     }
 
     #[test]
