@@ -24,9 +24,11 @@ impl<'a> Standardised<'a> {
             .axis_iter(Axis(0))
             .into_par_iter()
             .map(|row| {
-                let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / row.len().max(1) as f64;
-                let squares: f64 = row.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum();
-                let all: f64 = row.iter().map(|&v| f64::from(v).powi(2)).sum();
+                let row = row.as_standard_layout();
+                let values = row.as_slice().unwrap_or_default();
+                let mean = sum_of(values, |v| v) / values.len().max(1) as f64;
+                let squares = sum_of(values, |v| (v - mean) * (v - mean));
+                let all = sum_of(values, |v| v * v);
                 // Rounding leaves a constant row with a tiny variance.
                 let varies = squares > 1e-12 * all;
                 let scale = if varies { 1.0 / squares.sqrt() } else { 0.0 };
@@ -51,6 +53,18 @@ impl<'a> Standardised<'a> {
     }
 }
 
+/// Sum of a function of the values, in lanes that do not wait for one another.
+fn sum_of(values: &[f32], f: impl Fn(f64) -> f64) -> f64 {
+    let (chunks, rest) = values.as_chunks::<16>();
+    let mut lanes = [0.0; 16];
+    for chunk in chunks {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane += f(f64::from(value));
+        }
+    }
+    lanes.iter().sum::<f64>() + rest.iter().map(|&value| f(f64::from(value))).sum::<f64>()
+}
+
 /// Pearson correlations, queries x candidates, of the rows of two matrices with the same columns. A
 /// row without variance correlates with nothing: 0.
 ///
@@ -70,7 +84,10 @@ pub(crate) fn correlate_block(queries: ArrayView2<f32>, candidates: &Standardise
         |(mut row, unit)| {
             // What rounding left of the query's mean would otherwise be multiplied by that of the
             // candidate.
-            let residue = unit.iter().map(|&v| f64::from(v)).sum::<f64>() as f32;
+            let residue = unit
+                .as_slice()
+                .map_or_else(|| unit.iter().map(|&v| f64::from(v)).sum(), |u| sum_of(u, |v| v))
+                as f32;
             for (value, (&mean, &scale)) in row.iter_mut().zip(candidates.mean.iter().zip(&candidates.scale))
             {
                 *value = ((*value - residue * mean) * scale).clamp(-1.0, 1.0);

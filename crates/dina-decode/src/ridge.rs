@@ -138,11 +138,24 @@ fn decompose(x: &Array2<f32>) -> Result<(Vec<f64>, Array2<f32>, Array2<f32>)> {
 }
 
 fn weighted_mean(x: ArrayView2<f32>, weights: &[f32]) -> Array1<f32> {
+    // Blocks of rows whose number does not depend on the threads, added in order.
+    let parts: Vec<Vec<f64>> = x
+        .axis_chunks_iter(Axis(0), 256)
+        .into_par_iter()
+        .zip(weights.par_chunks(256))
+        .map(|(rows, weights)| {
+            let mut sums = vec![0.0_f64; x.ncols()];
+            for (row, &weight) in rows.rows().into_iter().zip(weights) {
+                for (sum, &value) in sums.iter_mut().zip(row) {
+                    *sum += f64::from(weight) * f64::from(value);
+                }
+            }
+            sums
+        })
+        .collect();
     let mut sums = vec![0.0_f64; x.ncols()];
-    for (row, &weight) in x.rows().into_iter().zip(weights) {
-        for (sum, &value) in sums.iter_mut().zip(row) {
-            *sum += f64::from(weight) * f64::from(value);
-        }
+    for part in parts {
+        sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
     }
     let total: f64 = weights.iter().map(|&w| f64::from(w)).sum();
     sums.iter().map(|sum| (sum / total) as f32).collect()
