@@ -25,6 +25,7 @@ const REPEATS: usize = 9;
 fn main() -> Result<(), Box<dyn Error>> {
     let flags = Flags::parse(&["--neurons", "--batch", "--threads"])?;
     let (neurons, batch) = (flags.number("--neurons", 3000)?, flags.number("--batch", 256)?);
+    dina_ops::keep_large_blocks();
     rayon::ThreadPoolBuilder::new().num_threads(flags.number("--threads", 2)?).build_global()?;
     let ceiling = product_rate();
     println!(

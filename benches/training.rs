@@ -62,6 +62,7 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = arguments()?;
+    dina_ops::keep_large_blocks();
     rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build_global()?;
     let folder = tempfile::tempdir()?;
     let mut config = ModelConfig::for_data(IMAGE, 2., arguments.neurons, false, Profile::Quick);

@@ -10,6 +10,7 @@ use crate::{DeviceKind, JobFlags};
 /// # Errors
 /// When the device is not there or was not built in.
 pub fn job(flags: &JobFlags, resume: bool) -> Result<Job> {
+    dina_ops::keep_large_blocks();
     let threads = set_threads(flags.threads.map(usize::from));
     Ok(Job { config: flags.config(), device: device(flags.device)?, threads, out: flags.out.clone(), resume })
 }

@@ -13,7 +13,7 @@ use crate::real::{Real, dispatch, with_slices};
 use crate::vector::{add_scaled, dot, vectorised};
 
 /// Neurons whose dense weights are held at a time.
-const BLOCK: usize = 256;
+const BLOCK: usize = 512;
 
 #[derive(Debug, Clone, Copy)]
 struct Plan {
