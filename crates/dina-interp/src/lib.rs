@@ -2,6 +2,11 @@
 
 mod alignability;
 mod error;
+pub mod neurons;
+mod score;
+#[cfg(test)]
+mod testing;
 
 pub use alignability::{Alignability, AlignabilityConfig, ChannelAlignability, alignability};
 pub use error::{Error, Result};
+pub use score::{alignment_scores, top_one_scores, two_way_scores};
