@@ -2,11 +2,17 @@
 
 mod alignability;
 mod error;
+pub mod interaction;
 pub mod neurons;
 mod score;
+mod shape_texture;
 #[cfg(test)]
 mod testing;
 
 pub use alignability::{Alignability, AlignabilityConfig, ChannelAlignability, alignability};
 pub use error::{Error, Result};
 pub use score::{alignment_scores, top_one_scores, two_way_scores};
+pub use shape_texture::{
+    Coding, Compare, ShapeTexture, ShapeTextureAnalysis, ShapeTextureConfig, Similarity, StimulusVersions,
+    shape_texture,
+};

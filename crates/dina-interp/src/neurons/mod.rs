@@ -13,6 +13,7 @@ pub use contribution::{
     ContributionConfig, Contributions, LinearReadIn, NeuronContribution, ablation_contributions,
     linear_contributions,
 };
+pub(crate) use contribution::{differences, resample_counts, sign_flipped};
 pub use curves::{CountsNeeded, CurveConfig, OrderCurve, SubsetCurves, subset_curves};
 pub use minimal::{MinimalConfig, MinimalSubsets, SubsetMethod, minimal_subsets};
 pub use recovery::{Recovery, recovery};
