@@ -6,6 +6,7 @@ pub mod interaction;
 pub mod neurons;
 mod score;
 mod shape_texture;
+pub mod space;
 #[cfg(test)]
 mod testing;
 
