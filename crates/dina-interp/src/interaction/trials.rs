@@ -153,7 +153,8 @@ impl fmt::Display for NoiseCorrelationEffect {
 /// - `score`: one value a trial; a score that averages trials before anything nonlinear cannot see noise correlations.
 ///
 /// If neurons vary independently given the stimulus, the trials as they were are one more of the destroying shuffles, and
-/// p is valid. The interval is over stimuli, since trials of one are not independent.
+/// p is valid. With R trials of a stimulus an independent shuffle leaves two neurons paired in 1/R of the trials, so that this
+/// share of the effect stays in `destroyed`: the difference is (R - 1)/R of it. The interval is over stimuli, since trials of one are not independent.
 ///
 /// Calls `score` 1 + 2 x shuffles times in parallel; memory: one copy of the responses a thread, and 3 values a trial.
 ///
