@@ -349,7 +349,7 @@ mod tests {
         assert!((local.regions[0].row - 15.).abs() < 0.5 && (local.regions[0].column - 20.).abs() < 0.5);
         assert_eq!(local.regions[0].area, 100.);
         // Four corners.
-        let far = run(|y, x| (y < 2 || y > 5) && (x < 2 || x > 9));
+        let far = run(|y, x| !(2..=5).contains(&y) && !(2..=9).contains(&x));
         assert_eq!((far.regions.len(), far.extent), (4, Extent::Distributed), "{far}");
         let all = run(|_, _| true);
         assert_eq!((all.regions.len(), all.extent), (1, Extent::Distributed), "{all}");
