@@ -1,11 +1,11 @@
 use dina_core::{ArrayLike, Error as CoreError, Seed};
 use dina_stats::permutation::{Tail, step_down_max_t};
-use ndarray::{Array2, ArrayView2, ArrayViewD, Axis, Ix4, s};
+use ndarray::{Array2, ArrayView2, ArrayView4, ArrayViewD, Axis, Ix4, s};
 use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::{Result, score::flat};
 
 /// How [`alignability`] tests.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -90,33 +90,39 @@ fn test(
     let (Ok(image), Ok(neural)) = (into4(image), into4(neural)) else {
         return Err(CoreError::value("maps", "four-dimensional", "another number of axes").into());
     };
+    let orders = orders(image.len_of(Axis(0)), config.permutations, seed);
+    let (observed, null) = level_null(image.view(), neural.view(), &orders)?;
+    let adjusted = step_down_max_t(&observed, null.view(), Tail::Greater)?.adjusted_p;
+    let channels = (0..observed.len())
+        .map(|channel| {
+            let (null_low, null_high) = central(null.column(channel).to_vec(), config.coverage);
+            ChannelAlignability { r: observed[channel], null_low, null_high, p_adjusted: adjusted[channel] }
+        })
+        .collect();
+    let images = image.len_of(Axis(0));
+    Ok(Alignability { images, permutations: config.permutations, coverage: config.coverage, channels })
+}
+
+/// Alignability of every channel, and what it is under every order, orders x channels. Shapes have to agree.
+pub(crate) fn level_null(
+    image: ArrayView4<'_, f32>,
+    neural: ArrayView4<'_, f32>,
+    orders: &[Vec<u32>],
+) -> Result<(Vec<f64>, Array2<f64>)> {
     let (images, channels, height, width) = image.dim();
-    let orders = orders(images, config.permutations, seed);
     let mut observed = Vec::with_capacity(channels);
-    let mut null = Array2::zeros((config.permutations, channels));
+    let mut null = Array2::zeros((orders.len(), channels));
     for channel in 0..channels {
-        let rows = |maps: &ndarray::Array4<f32>| {
-            let part = maps.slice(s![.., channel, .., ..]).to_owned();
-            part.into_shape_with_order((images, height * width))
-        };
-        let (Ok(a), Ok(b)) = (rows(&image), rows(&neural)) else {
-            return Err(CoreError::shape("maps of a channel", [images, height * width], [0]).into());
-        };
-        let products = standardised(&a, channel)?.dot(&standardised(&b, channel)?.t());
+        let rows = |maps: ArrayView4<'_, f32>| flat(maps.slice(s![.., channel..=channel, .., ..]));
+        let (a, b) = (standardised(&rows(image), channel)?, standardised(&rows(neural), channel)?);
+        let products = a.dot(&b.t());
         let scale = 1. / (images * height * width) as f64;
         observed.push(products.diag().iter().map(|&v| f64::from(v)).sum::<f64>() * scale);
         let values: Vec<f64> =
             orders.par_iter().map(|order| matched(products.view(), order) * scale).collect();
         null.column_mut(channel).assign(&ndarray::Array1::from(values));
     }
-    let adjusted = step_down_max_t(&observed, null.view(), Tail::Greater)?.adjusted_p;
-    let channels = (0..channels)
-        .map(|channel| {
-            let (null_low, null_high) = central(null.column(channel).to_vec(), config.coverage);
-            ChannelAlignability { r: observed[channel], null_low, null_high, p_adjusted: adjusted[channel] }
-        })
-        .collect();
-    Ok(Alignability { images, permutations: config.permutations, coverage: config.coverage, channels })
+    Ok((observed, null))
 }
 
 /// Mean 0 and variance 1 over images and positions.
@@ -133,7 +139,7 @@ fn standardised(rows: &Array2<f32>, channel: usize) -> Result<Array2<f32>> {
 }
 
 /// Random orders of the images, the same for every channel.
-fn orders(images: usize, count: usize, seed: Seed) -> Vec<Vec<u32>> {
+pub(crate) fn orders(images: usize, count: usize, seed: Seed) -> Vec<Vec<u32>> {
     (0..count)
         .into_par_iter()
         .map(|index| {
@@ -151,7 +157,7 @@ fn matched(products: ArrayView2<'_, f32>, order: &[u32]) -> f64 {
     order.iter().enumerate().map(|(i, &j)| f64::from(products[[i, j as usize]])).sum()
 }
 
-fn central(mut null: Vec<f64>, coverage: f64) -> (f64, f64) {
+pub(crate) fn central(mut null: Vec<f64>, coverage: f64) -> (f64, f64) {
     null.sort_unstable_by(f64::total_cmp);
     let last = null.len() - 1;
     let at = |q: f64| null[((q * last as f64).round() as usize).min(last)];

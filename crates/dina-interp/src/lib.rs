@@ -2,6 +2,18 @@
 
 mod alignability;
 mod error;
+pub mod interaction;
+pub mod neurons;
+mod score;
+mod shape_texture;
+pub mod space;
+#[cfg(test)]
+mod testing;
 
 pub use alignability::{Alignability, AlignabilityConfig, ChannelAlignability, alignability};
 pub use error::{Error, Result};
+pub use score::{alignment_scores, top_one_scores, two_way_scores};
+pub use shape_texture::{
+    Coding, Compare, ShapeTexture, ShapeTextureAnalysis, ShapeTextureConfig, Similarity, StimulusVersions,
+    shape_texture,
+};

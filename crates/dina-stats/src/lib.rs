@@ -19,6 +19,7 @@
 //! - [`similarity`]: centred kernel alignment, representational similarity, variance partitioning.
 //! - [`sparseness`]: sparseness of rates, concentration of contributions.
 //! - [`cvpca`]: the cross-validated eigenspectrum and its exponent.
+//! - [`rank`]: ranks with ties.
 //! - [`linalg`]: matrix products and eigendecompositions of ndarray matrices on all cores.
 //!
 //! Results implement serde, and [`Display`](std::fmt::Display) as a sentence that a paper can quote.
@@ -49,7 +50,7 @@ pub mod meta;
 pub mod multiplicity;
 pub mod permutation;
 pub mod proportion;
-mod rank;
+pub mod rank;
 pub mod reliability;
 mod sentence;
 pub mod similarity;

@@ -1,7 +1,8 @@
 //! Ranks with ties.
 
-/// Ranks from 1, tied values sharing the mean of theirs. Values have to be free of NaN.
-pub(crate) fn midranks(values: &[f64]) -> Vec<f64> {
+/// Ranks from 1, tied values sharing the mean of theirs; 0 and -0 tie. Values have to be free of NaN: those would rank
+/// last (or first, by their sign), each on its own.
+pub fn midranks(values: &[f64]) -> Vec<f64> {
     let mut ranks = vec![0.0; values.len()];
     for (positions, tied) in tied_groups(values) {
         let rank = (positions.0 + positions.1 + 1) as f64 / 2.0;
