@@ -97,7 +97,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    time(&config, &data, &mut peers)
+    time(&config, &data, &mut peers)?;
+    time_inference(&config, &data, &mut peers)
 }
 
 /// Standard normal images and responses; the time of a step does not depend on the values.
@@ -196,6 +197,42 @@ fn time(config: &ModelConfig, data: &PairedData, peers: &mut [(&str, Peer)]) -> 
         println!(
             "{kind:9} {:8.1} ms, {:.2} times dina (median over steps)",
             1e3 * median(theirs),
+            median(&ratios)
+        );
+    }
+    Ok(())
+}
+
+/// Both towers on a batch, without gradients.
+fn time_inference(
+    config: &ModelConfig,
+    data: &PairedData,
+    peers: &mut [(&str, Peer)],
+) -> Result<(), Box<dyn Error>> {
+    let towers = Towers::new(config.clone(), Seed::new(1), &Device::Cpu)?;
+    let model = towers.model();
+    let items: Vec<usize> = (0..config.train.batch).collect();
+    let batch = data.batch(&items, &mut Seed::new(4).stream("batch"))?;
+    let mut ours = Vec::new();
+    let mut theirs = vec![Vec::new(); peers.len()];
+    for _ in 0..config.train.steps {
+        let start = Instant::now();
+        let maps = (
+            model.image.forward(&batch.images, Mode::Eval)?,
+            model.neural.forward(&batch.responses, Mode::Eval)?,
+        );
+        ours.push(start.elapsed().as_secs_f64());
+        drop(maps);
+        for ((_, peer), seconds) in peers.iter_mut().zip(&mut theirs) {
+            seconds.push(peer.number("infer", "seconds")?);
+        }
+    }
+    println!("inference: dina {:.1} ms", 1e3 * median(&ours[2..]));
+    for ((kind, _), theirs) in peers.iter().zip(&theirs) {
+        let ratios: Vec<f64> = ours.iter().zip(theirs).skip(2).map(|(ours, theirs)| theirs / ours).collect();
+        println!(
+            "inference: {kind:9} {:.1} ms, {:.2} times dina",
+            1e3 * median(&theirs[2..]),
             median(&ratios)
         );
     }

@@ -141,6 +141,7 @@ class Trainer:
         weights = {n.removeprefix("weights."): t for n, t in self.file.items() if n.startswith("weights.")}
         self.model = Model(self.config, weights, self.file["maps.neural.v1"].shape[1:]).to(device)
         self.loss = torch.compile(self.model.loss) if compiled else self.model.loss
+        self.maps = torch.compile(self.model.forward) if compiled else self.model.forward
         train = self.config["train"]
         undecayed = ("gabor", "pool", "bias", "center", "log_scale")
         groups = {True: [], False: []}
@@ -178,7 +179,7 @@ class Trainer:
     def infer(self, of="batch"):
         self.model.eval()
         with torch.no_grad():
-            return self.model(*self.inputs(of))
+            return self.maps(*self.inputs(of))
 
     def timed(self, work):
         self.wait()
