@@ -142,12 +142,19 @@ fn line(points: &[(f64, f64, f64)]) -> (f64, f64, f64) {
 
 type Panel<'a> = (&'a str, &'a str, Vec<(f64, f64, f64)>);
 
+/// The next larger of 1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6 and 8 times a power of ten: their quarters are short numbers.
+fn round_up(value: f64) -> f64 {
+    let unit = 10f64.powf(value.log10().floor());
+    let steps = [1., 1.2, 1.6, 2., 2.4, 3.2, 4., 6., 8., 10.];
+    unit * steps.into_iter().find(|step| step * unit >= value).unwrap_or(10.)
+}
+
 /// Three plots of milliseconds, and of megabytes, against size, from zero: what is proportional is straight.
 fn draw(panels: &[Panel]) -> Result<String, std::fmt::Error> {
     const WIDE: f64 = 250.;
     const HIGH: f64 = 150.;
     let mut svg = String::new();
-    let width = 330. * panels.len() as f64;
+    let width = 330. * panels.len() as f64 + 15.;
     writeln!(
         svg,
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} 480" font-family="sans-serif" font-size="12">"#
@@ -162,14 +169,14 @@ fn draw(panels: &[Panel]) -> Result<String, std::fmt::Error> {
         ];
         writeln!(svg, r#"<text x="{left}" y="22" font-weight="bold">{title}</text>"#)?;
         for (top, unit, colour, values) in rows {
-            let highest = values.iter().copied().fold(0., f64::max) * 1.08;
+            let highest = round_up(values.iter().copied().fold(0., f64::max));
             let bottom = top + HIGH;
             let x = |value: f64| left + WIDE * value / largest;
             let y = |value: f64| bottom - HIGH * value / highest;
             for part in 0..=4 {
                 let value = highest * f64::from(part) / 4.;
                 let at = y(value);
-                let digits = usize::from(highest < 20.);
+                let digits = if highest < 4. { 2 } else { usize::from(highest < 40.) };
                 writeln!(svg, r##"<path d="M{left} {at:.1}h{WIDE}" stroke="#e2e2e2"/>"##)?;
                 writeln!(
                     svg,

@@ -138,7 +138,7 @@ fn forward<T: Real>(
         }
     }
     let share = T::from_f64(1. / plan.groups as f64);
-    cosine.iter_mut().for_each(|value| *value = *value * share);
+    cosine.iter_mut().for_each(|value| *value *= share);
     Ok((T::storage(cosine), (plan.trials, plan.images).into()))
 }
 
@@ -147,7 +147,7 @@ fn scale<T: Real>(plan: Plan, group: usize, (of_b, of_a): (&[T], &[T]), values: 
     let of_a: Vec<T> = of_a.iter().skip(group).step_by(plan.groups).copied().collect();
     for (row, b) in values.chunks_exact_mut(plan.images).zip(of_b.iter().skip(group).step_by(plan.groups)) {
         for (value, a) in row.iter_mut().zip(&of_a) {
-            *value = *value * (*a * *b);
+            *value *= *a * *b;
         }
     }
 }

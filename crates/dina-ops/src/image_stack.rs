@@ -513,7 +513,7 @@ impl<T: Real> Back<T> {
                     *gradient = if *value > T::zero() { *gradient } else { T::zero() };
                 }
                 for (bias, row) in of_bias.iter_mut().zip(of_hidden.chunks_exact(positions)) {
-                    *bias = *bias + sum(row);
+                    *bias += sum(row);
                 }
             },
         );
@@ -546,7 +546,7 @@ impl<T: Real> Back<T> {
                 #[inline(always)]
                 || {
                     for ((center, to), u) in center.iter_mut().zip(to_local).zip(u) {
-                        *center = *center - *u;
+                        *center -= *u;
                         *to = *u * (tanh + T::one());
                     }
                     (sum(u), dot(u, local) * (T::one() - tanh * tanh))
@@ -557,8 +557,8 @@ impl<T: Real> Back<T> {
                 let gradient = &mut self.packed[range.clone()][row.clone()];
                 let weights = &packed[range.clone()][row.clone()];
                 for (other, mean) in scratch.means.iter().enumerate() {
-                    gradient[other] = gradient[other] + factor * *mean;
-                    self.means[other] = self.means[other] + factor * weights[other] * share;
+                    gradient[other] += factor * *mean;
+                    self.means[other] += factor * weights[other] * share;
                 }
             }
         }

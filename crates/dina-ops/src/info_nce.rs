@@ -160,7 +160,7 @@ impl<T: Real> Side<'_, T> {
                 for ((gradient, logit), &id) in gradient.iter_mut().zip(row).zip(self.candidates) {
                     let mut value = (*logit - all).exp();
                     if id == query {
-                        value = value - (*logit - positives).exp();
+                        value -= (*logit - positives).exp();
                     }
                     *gradient = value * weight;
                 }
@@ -221,7 +221,7 @@ fn backward<T: Real>(
             let mut of_scale = T::zero();
             for ((value, other), similarity) in by_trial.iter_mut().zip(by_image).zip(similarity) {
                 *value = (*value + other) * scale * outer[0];
-                of_scale = of_scale + *value * *similarity;
+                of_scale += *value * *similarity;
             }
             Ok((by_trial, of_scale))
         })?;

@@ -40,7 +40,7 @@ impl Normalisation {
                 }
                 for channel in y.chunks_exact_mut(self.positions) {
                     for (value, inverse) in channel.iter_mut().zip(inverse.iter()) {
-                        *value = *value * *inverse;
+                        *value *= *inverse;
                     }
                 }
             },
@@ -67,14 +67,14 @@ impl Normalisation {
                 s.fill(T::zero());
                 for (g, y) in g.chunks_exact(n).zip(y.chunks_exact(n)) {
                     for ((s, g), y) in s.iter_mut().zip(g).zip(y) {
-                        *s = *s + *g * *y;
+                        *s += *g * *y;
                     }
                 }
                 for (gradient, y) in pool_gradient.iter_mut().zip(y.chunks_exact(n)) {
-                    *gradient = *gradient - dot(y, s);
+                    *gradient -= dot(y, s);
                 }
                 let sigma = &mut pool_gradient[self.channels()];
-                *sigma = *sigma - dot(s, inverse);
+                *sigma -= dot(s, inverse);
                 let pairs = filtered.chunks_exact(2 * n).zip(filtered_gradient.chunks_exact_mut(2 * n));
                 let channels = g.chunks_exact(PER_PAIR * n).zip(y.chunks_exact(PER_PAIR * n));
                 let weights = &pool.as_chunks::<PER_PAIR>().0[..self.pairs];

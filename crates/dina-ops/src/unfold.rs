@@ -99,7 +99,7 @@ impl Unfold {
                 let (first, start) = self.first_column(remainder);
                 let from = &frames[self.row(plane, y, remainder) + start..];
                 for (to, from) in row.iter_mut().skip(first).step_by(self.stride).zip(from) {
-                    *to = *to + *from;
+                    *to += *from;
                 }
             }
         }

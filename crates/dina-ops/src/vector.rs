@@ -20,7 +20,7 @@ fn halved<T: Real>(mut lanes: [T; LANES]) -> T {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
-            lanes[lane] = lanes[lane] + lanes[lane + width];
+            lanes[lane] += lanes[lane + width];
         }
         width /= 2;
     }
@@ -35,12 +35,12 @@ pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     let (b, b_rest) = b.as_chunks::<LANES>();
     for (a, b) in a.iter().zip(b) {
         for lane in 0..LANES {
-            lanes[lane] = lanes[lane] + a[lane] * b[lane];
+            lanes[lane] += a[lane] * b[lane];
         }
     }
     let mut total = halved(lanes);
     for (a, b) in a_rest.iter().zip(b_rest) {
-        total = total + *a * *b;
+        total += *a * *b;
     }
     total
 }
@@ -52,12 +52,12 @@ pub(crate) fn sum<T: Real>(a: &[T]) -> T {
     let (chunks, rest) = a.as_chunks::<LANES>();
     for chunk in chunks {
         for lane in 0..LANES {
-            lanes[lane] = lanes[lane] + chunk[lane];
+            lanes[lane] += chunk[lane];
         }
     }
     let mut total = halved(lanes);
     for value in rest {
-        total = total + *value;
+        total += *value;
     }
     total
 }
@@ -66,7 +66,7 @@ pub(crate) fn sum<T: Real>(a: &[T]) -> T {
 #[inline(always)]
 pub(crate) fn add_scaled<T: Real>(to: &mut [T], factor: T, from: &[T]) {
     for (to, from) in to.iter_mut().zip(from) {
-        *to = *to + factor * *from;
+        *to += factor * *from;
     }
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn add_scaled<T: Real>(to: &mut [T], factor: T, from: &[T]) {
 #[inline(always)]
 pub(crate) fn add<T: Real>(to: &mut [T], from: &[T]) {
     for (to, from) in to.iter_mut().zip(from) {
-        *to = *to + *from;
+        *to += *from;
     }
 }
 
