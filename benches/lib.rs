@@ -4,6 +4,7 @@ mod flags;
 mod measure;
 mod peer;
 
+pub use dina_study::peak_memory;
 pub use flags::Flags;
-pub use measure::{median, peak_memory};
+pub use measure::median;
 pub use peer::{Peer, numbers_of};

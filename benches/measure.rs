@@ -9,10 +9,3 @@ pub fn median(values: &[f64]) -> f64 {
         _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
     }
 }
-
-/// The largest resident memory of this process so far, in bytes; Linux only.
-pub fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
-}

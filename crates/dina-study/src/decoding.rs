@@ -1,5 +1,5 @@
 use dina_core::Seed;
-use dina_data::{Averages, Train, View};
+use dina_data::{Averages, Train, View, Views};
 use dina_decode::identification::{Decoder, Direction, Evaluation, Identification, Pool, Trials};
 use dina_decode::{
     Baseline, Choice, FittedBaseline, Geometry, Part, Queries, RidgeDecoding, RidgeEncoding, TrainingSet,
@@ -58,15 +58,11 @@ pub fn decode(
         let views = fold.views(dataset)?;
         let test = Side::new(&views.test, &fold.responses)?;
         let references = References::new(&views.train, &fold.responses)?;
-        let (images, seen) = (fold.select(views.test.images()), fold.select(&references.images));
         let fine = fine(fold, views.test.images());
         for decoded in &mut decoded {
             progress.advance(done, name(decoded.decoder));
             match decoded.decoder {
-                Decoder::Dina => test.identify(decoded, &references, |q| {
-                    let reference = Reference { responses: q.reference, images: seen.view() };
-                    trained.similarity(q.responses, images.view(), reference)
-                })?,
+                Decoder::Dina => test.identify_by(trained, fold, &views, &references, decoded)?,
                 Decoder::NearestNeighbour => {
                     decoded.single.push(nearest_neighbour(
                         fold.responses.view(),
@@ -96,12 +92,8 @@ pub(crate) fn decode_towers(dataset: &Dataset, fold: &Fold, trained: &Trained) -
     let views = fold.views(dataset)?;
     let test = Side::new(&views.test, &fold.responses)?;
     let references = References::new(&views.train, &fold.responses)?;
-    let (images, seen) = (fold.select(views.test.images()), fold.select(&references.images));
     let mut decoded = Decoded { decoder: Decoder::Dina, single: Vec::new(), mean: Vec::new() };
-    test.identify(&mut decoded, &references, |q| {
-        let reference = Reference { responses: q.reference, images: seen.view() };
-        trained.similarity(q.responses, images.view(), reference)
-    })?;
+    test.identify_by(trained, fold, &views, &references, &mut decoded)?;
     Ok(decoded)
 }
 
@@ -254,6 +246,22 @@ impl Side {
         decoded.single.push(Pool::new(single, self.shown.clone(), self.images.clone())?);
         decoded.mean.push(self.pool_of_means(means)?);
         Ok(())
+    }
+
+    /// By trained towers: the test images are the candidates, training images scale the similarities.
+    fn identify_by(
+        &self,
+        trained: &Trained,
+        fold: &Fold,
+        views: &Views,
+        references: &References,
+        decoded: &mut Decoded,
+    ) -> Result<()> {
+        let (images, seen) = (fold.select(views.test.images()), fold.select(&references.images));
+        self.identify(decoded, references, |q| {
+            let reference = Reference { responses: q.reference, images: seen.view() };
+            trained.similarity(q.responses, images.view(), reference)
+        })
     }
 
     fn pool_of_means(&self, similarity: Array2<f32>) -> Result<Pool> {
