@@ -1,4 +1,5 @@
-//! How often the analyses return what is true of simulated populations, over seeds: `recovery 1..=10` (the default).
+//! How often the analyses return what is true of simulated populations, over seeds: `recovery 1..=10` (the default), or of
+//! some of them only: `recovery 1..=10 sparse null`.
 //!
 //! Settings are those of the tests, which were developed on seed 0; a fair count leaves that out. Each row of the table is a
 //! population, with how often each verdict was the truth, and the area under ROC of what tells informative neurons (or pairs) from
@@ -31,8 +32,13 @@ fn main() -> Result<()> {
         ("interacting", interacting),
         ("null", null),
     ];
+    let only: Vec<String> = std::env::args().skip(2).collect();
+    if let Some(unknown) = only.iter().find(|name| ask.iter().all(|(population, _)| population != name)) {
+        let known = ask.map(|(population, _)| population).join(", ");
+        return Err(format!("populations: expected some of {known}, found `{unknown}`").into());
+    }
     let mut rows = Vec::new();
-    for (population, ask) in ask {
+    for (population, ask) in ask.into_iter().filter(|(p, _)| only.is_empty() || only.iter().any(|o| o == p)) {
         let mut row = Row { population, verdicts: Vec::new(), areas: Vec::new() };
         for &seed in &seeds {
             let (verdicts, area) = ask(seed).map_err(|e| format!("{population}, seed {seed}: {e}"))?;
