@@ -294,8 +294,13 @@ mod tests {
     /// An energy unit has no single optimum: the targets agree and the inputs do not.
     #[test]
     fn phases_of_an_energy_unit_differ() {
-        let wave = |phase: f32| -> Vec<f32> { (0..64).map(|i| ((i % 8) as f32 * 0.785_398_2 + phase).cos()).collect() };
-        let pair = Tensor::from_vec([wave(0.), wave(1.570_796_4)].concat(), (2, 64), &Device::Cpu).unwrap().t().unwrap();
+        let wave = |phase: f32| -> Vec<f32> {
+            (0..64).map(|i| ((i % 8) as f32 * 0.785_398_2 + phase).cos()).collect()
+        };
+        let pair = Tensor::from_vec([wave(0.), wave(1.570_796_4)].concat(), (2, 64), &Device::Cpu)
+            .unwrap()
+            .t()
+            .unwrap();
         let function = move |x: &Tensor| x.matmul(&pair)?.sqr()?.sum_keepdim(1);
         let tower = Toy { channels: 1, parameters: vec![], function };
         let config = ExcitingConfig { smoothing: 0., ..Default::default() };

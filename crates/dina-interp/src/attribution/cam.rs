@@ -18,7 +18,9 @@ impl Explainer<'_> {
     pub fn grad_cam(&self, inputs: &Tensor) -> Result<Attribution> {
         let items = Items::new(inputs)?;
         let &[_, _, height, width] = items.dims() else {
-            return Err(CoreError::shape("images for Grad-CAM", "[items, 1, height, width]", items.dims()).into());
+            return Err(
+                CoreError::shape("images for Grad-CAM", "[items, 1, height, width]", items.dims()).into()
+            );
         };
         let (_, rows, columns) = self.map_dims();
         let positions = rows * columns;
@@ -51,7 +53,8 @@ impl Explainer<'_> {
 /// Bilinear resampling between the centres of pixels; beyond the outermost centres the border is repeated.
 pub(crate) fn bilinear(map: &[f64], from: (usize, usize), to: (usize, usize)) -> Vec<f64> {
     let between = |extent: usize, target: usize, index: usize| {
-        let place = ((index as f64 + 0.5) * extent as f64 / target as f64 - 0.5).clamp(0., extent as f64 - 1.);
+        let place =
+            ((index as f64 + 0.5) * extent as f64 / target as f64 - 0.5).clamp(0., extent as f64 - 1.);
         let low = place.floor() as usize;
         (low, (low + 1).min(extent - 1), place - low as f64)
     };

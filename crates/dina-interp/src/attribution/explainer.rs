@@ -86,7 +86,9 @@ impl<'a> Explainer<'a> {
     pub fn gradient_error(&self, inputs: &Tensor, directions: usize, step: f64, seed: Seed) -> Result<f64> {
         if directions == 0 || !step.is_finite() || step <= 0. {
             let found = format!("{directions} directions, step {step}");
-            return Err(CoreError::value("gradient check", "a direction or more, a positive step", found).into());
+            return Err(
+                CoreError::value("gradient check", "a direction or more, a positive step", found).into()
+            );
         }
         let items = Items::new(inputs)?;
         let direction = |item: usize, index: usize| -> Vec<f64> {
@@ -110,7 +112,8 @@ impl<'a> Explainer<'a> {
         })?;
         let mut ends = Vec::with_capacity(2 * slopes.len());
         let moved = |row: usize, values: &mut [f64]| {
-            let (item, index, sign) = (row / 2 / directions, row / 2 % directions, (row % 2) as f64 * 2. - 1.);
+            let (item, index, sign) =
+                (row / 2 / directions, row / 2 % directions, (row % 2) as f64 * 2. - 1.);
             for ((value, x), d) in values.iter_mut().zip(items.row(item)).zip(direction(item, index)) {
                 *value = x + sign * d;
             }
@@ -156,7 +159,9 @@ impl<'a> Explainer<'a> {
             let targets = self.target.read(&map, &owners)?;
             let gradients = gradient(&targets, &input)?;
             let targets = finite(host(&targets)?)?;
-            for (row, (target, gradient)) in targets.into_iter().zip(gradients.chunks(items.width)).enumerate() {
+            for (row, (target, gradient)) in
+                targets.into_iter().zip(gradients.chunks(items.width)).enumerate()
+            {
                 take(first + row, target, gradient);
             }
         }
@@ -164,11 +169,7 @@ impl<'a> Explainer<'a> {
     }
 
     /// Per row of a chunk of items: the maps that the target reads and its gradient with respect to them.
-    pub(crate) fn maps(
-        &self,
-        items: &Items,
-        mut take: impl FnMut(usize, f64, &[f64], &[f64]),
-    ) -> Result<()> {
+    pub(crate) fn maps(&self, items: &Items, mut take: impl FnMut(usize, f64, &[f64], &[f64])) -> Result<()> {
         let mut make = |row: usize, values: &mut [f64]| {
             values.copy_from_slice(items.row(row));
             row
@@ -264,8 +265,11 @@ impl Items {
         make: &mut impl FnMut(usize, &mut [f64]) -> usize,
     ) -> Result<(Tensor, Vec<usize>)> {
         let mut values = vec![0.; rows * self.width];
-        let owners =
-            values.chunks_mut(self.width).enumerate().map(|(row, values)| make(first + row, values)).collect();
+        let owners = values
+            .chunks_mut(self.width)
+            .enumerate()
+            .map(|(row, values)| make(first + row, values))
+            .collect();
         Ok((self.tensor(values, rows)?, owners))
     }
 

@@ -65,7 +65,12 @@ impl Explainer<'_> {
     pub fn smooth_grad(&self, inputs: &Tensor, config: &SmoothGrad, seed: Seed) -> Result<Attribution> {
         let SmoothGrad { samples, noise, times_input } = *config;
         if samples < 2 || !noise.is_finite() || noise < 0. {
-            return Err(CoreError::value("SmoothGrad", "2 samples or more, noise of 0 or more", format!("{config:?}")).into());
+            return Err(CoreError::value(
+                "SmoothGrad",
+                "2 samples or more, noise of 0 or more",
+                format!("{config:?}"),
+            )
+            .into());
         }
         let items = Items::new(inputs)?;
         let noisy = |row: usize, values: &mut [f64]| {

@@ -29,7 +29,12 @@ impl Groups {
             }
         }
         if members.is_empty() || members.iter().any(Vec::is_empty) {
-            return Err(CoreError::value("groups", "one or more, none empty", format!("{} groups", members.len())).into());
+            return Err(CoreError::value(
+                "groups",
+                "one or more, none empty",
+                format!("{} groups", members.len()),
+            )
+            .into());
         }
         Ok(Self { members, inputs })
     }

@@ -22,22 +22,22 @@
 //! at most `8 (4 n d + 3 b d)` bytes of its own, twice `8 n d` more with standard errors, plus what the tower keeps for
 //! b rows. It does not grow with steps, samples, groups or permutations.
 
-mod result;
 mod cam;
 mod explainer;
 mod gradient;
 mod groups;
 mod path;
 mod removal;
+mod result;
 mod target;
 
-pub use result::{Attribution, Completeness, Method};
 pub(crate) use explainer::Items;
 pub use explainer::{Baseline, Explainer};
 pub use gradient::SmoothGrad;
 pub use groups::Groups;
 pub use path::{ExpectedGradients, IntegratedGradients, Rule};
 pub use removal::Shapley;
+pub use result::{Attribution, Completeness, Method};
 pub use target::Target;
 pub(crate) use target::host;
 

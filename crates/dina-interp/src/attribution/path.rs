@@ -6,9 +6,7 @@ use rand::{RngExt, seq::SliceRandom};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attribution, Baseline, Completeness, Explainer, Method,
-    explainer::Items,
-    gradient::Moments,
+    Attribution, Baseline, Completeness, Explainer, Method, explainer::Items, gradient::Moments,
     result::relative_deviation,
 };
 use crate::Result;
@@ -240,7 +238,12 @@ impl Explainer<'_> {
     }
 
     /// Per item the mean target of the background, read as that item's, and the item's own.
-    fn against_background(&self, items: &Items, background: &Items, targets: &[f64]) -> Result<Vec<[f64; 2]>> {
+    fn against_background(
+        &self,
+        items: &Items,
+        background: &Items,
+        targets: &[f64],
+    ) -> Result<Vec<[f64; 2]>> {
         let rows = background.count;
         let mut ends: Vec<[f64; 2]> = targets.iter().map(|&target| [0., target]).collect();
         let make = |row: usize, values: &mut [f64]| {

@@ -5,9 +5,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attribution, Baseline, Completeness, Explainer, Groups, Method,
-    explainer::Items,
-    gradient::Moments,
+    Attribution, Baseline, Completeness, Explainer, Groups, Method, explainer::Items, gradient::Moments,
 };
 use crate::Result;
 
@@ -141,12 +139,7 @@ impl Explainer<'_> {
 }
 
 /// The numbers of groups, `[items, groups]`, on the inputs; `share` is the factor of an input of a group.
-fn spread(
-    numbers: &[f64],
-    groups: &Groups,
-    width: usize,
-    share: impl Fn(usize, usize) -> f64,
-) -> Vec<f64> {
+fn spread(numbers: &[f64], groups: &Groups, width: usize, share: impl Fn(usize, usize) -> f64) -> Vec<f64> {
     let mut values = vec![0.; numbers.len() / groups.len() * width];
     for (row, numbers) in values.chunks_mut(width).zip(numbers.chunks(groups.len())) {
         for (group, number) in numbers.iter().enumerate() {

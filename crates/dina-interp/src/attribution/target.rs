@@ -80,7 +80,9 @@ impl Target {
         };
         if let Some(channel) = self.channel.filter(|&channel| channel >= level.channels) {
             let expected = format!("below {}", level.channels);
-            return Err(CoreError::value(format!("channel of level `{}`", self.level), expected, channel).into());
+            return Err(
+                CoreError::value(format!("channel of level `{}`", self.level), expected, channel).into()
+            );
         }
         let channels = if self.channel.is_some() { 1 } else { level.channels };
         if let Some(maps) = &self.maps {

@@ -25,7 +25,8 @@ fn image_tower(seed: u64) -> ImageTower {
     let tower = ImageTower::new(config, Seed::new(seed), &Device::Cpu).unwrap();
     // What starts at nothing is moved, so that the streams matter.
     for (index, parameter) in tower.parameters().iter().enumerate() {
-        let moved = parameter.var.as_tensor() + (noise(parameter.var.dims(), 50 + index as u64) * 0.1).unwrap();
+        let moved =
+            parameter.var.as_tensor() + (noise(parameter.var.dims(), 50 + index as u64) * 0.1).unwrap();
         parameter.var.set(&moved.unwrap()).unwrap();
     }
     tower
@@ -51,7 +52,9 @@ fn a_linear_tower_gives_the_same_by_every_method() {
         explainer.expected_gradients(&inputs, &zero, &ExpectedGradients::default(), Seed::new(1)).unwrap(),
         explainer.smooth_grad(&inputs, &SmoothGrad::default(), Seed::new(1)).unwrap(),
         explainer.occlusion(&inputs, &groups, &Baseline::Zero).unwrap(),
-        explainer.shapley(&inputs, &groups, &Shapley { pairs: 3, ..Default::default() }, Seed::new(1)).unwrap(),
+        explainer
+            .shapley(&inputs, &groups, &Shapley { pairs: 3, ..Default::default() }, Seed::new(1))
+            .unwrap(),
     ];
     for found in all {
         close(&found.values, &expected, 1e-5);
@@ -129,7 +132,11 @@ fn shapley_shares_an_interaction_equally() {
     // Occlusion gives each of the two all of it: together more than there is.
     let lost = explainer.occlusion(&inputs, &Groups::each(3).unwrap(), &Baseline::Zero).unwrap();
     close(&lost.values, &[1., 1., 3.], 1e-6);
-    assert!(explainer.shapley(&inputs, &Groups::new(vec![vec![0, 1], vec![1]], 3).unwrap(), &config, Seed::new(1)).is_err());
+    assert!(
+        explainer
+            .shapley(&inputs, &Groups::new(vec![vec![0, 1], vec![1]], 3).unwrap(), &config, Seed::new(1))
+            .is_err()
+    );
 }
 
 /// v = x_0 x_1 x_2 of ones: 1/3 each, within the reported standard errors, which are not nothing.
@@ -165,7 +172,8 @@ fn the_default_towers_are_complete() {
         assert_eq!(found.values.shape(), [3, 1, 8, 10]);
         assert!(explainer.gradient_error(&shown, 4, 1e-2, Seed::new(3)).unwrap() < 0.02);
     }
-    let maps = Array4::from_shape_vec((shape[0], shape[1], shape[2], shape[3]), map.into_iter().collect()).unwrap();
+    let maps =
+        Array4::from_shape_vec((shape[0], shape[1], shape[2], shape[3]), map.into_iter().collect()).unwrap();
     let explainer = Explainer::new(&neural, Target::level_matching("v1", maps)).unwrap();
     let found = explainer.gradient_input(&noise(&[3, 12], 2)).unwrap();
     assert!(found.completeness.as_ref().unwrap().worst() < 1e-3, "a linear read-in: {found}");
@@ -253,7 +261,12 @@ fn grad_cam_weights_the_maps_and_cuts_below_zero() {
     for (a, b) in found.values.iter().zip(&expected) {
         assert!((f64::from(*a) - b).abs() < 1e-5);
     }
-    assert!(Explainer::new(&neural_tower(), Target::channel("v1", 0)).unwrap().grad_cam(&noise(&[2, 12], 1)).is_err());
+    assert!(
+        Explainer::new(&neural_tower(), Target::channel("v1", 0))
+            .unwrap()
+            .grad_cam(&noise(&[2, 12], 1))
+            .is_err()
+    );
 }
 
 trait FirstItem {
@@ -274,7 +287,8 @@ fn nonsense_is_refused() {
     assert!(Explainer::new(&tower, Target::channel("v1", 1)).is_err());
     let maps = Array3::zeros((2, 3, 1));
     assert!(Explainer::new(&tower, Target::channel_matching("v1", 0, maps)).is_err());
-    let explainer = Explainer::new(&tower, Target::channel_matching("v1", 0, Array3::ones((2, 1, 1)))).unwrap();
+    let explainer =
+        Explainer::new(&tower, Target::channel_matching("v1", 0, Array3::ones((2, 1, 1)))).unwrap();
     assert!(explainer.targets(&rows(&[&[1., 2.], &[1., 2.], &[1., 2.]])).is_err(), "three items, two maps");
     assert!(explainer.targets(&rows(&[&[1., f32::NAN]])).is_err());
     let config = IntegratedGradients { baseline: Baseline::Given(vec![0.; 3]), ..Default::default() };

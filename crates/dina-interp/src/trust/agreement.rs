@@ -74,8 +74,7 @@ pub fn agreement(attributions: &[&Attribution], bootstrap: &Bootstrap, seed: See
         return Err(CoreError::shape("attributions to compare", shape, other.values.shape()).into());
     }
     let absolute: Vec<Vec<Vec<f64>>> = attributions.iter().map(|a| a.absolute()).collect();
-    let pairs: Vec<(usize, usize)> =
-        (0..absolute.len()).flat_map(|a| (0..a).map(move |b| (b, a))).collect();
+    let pairs: Vec<(usize, usize)> = (0..absolute.len()).flat_map(|a| (0..a).map(move |b| (b, a))).collect();
     let mut constant = 0;
     let mut items = Vec::with_capacity(shape[0]);
     for item in 0..shape[0] {

@@ -60,7 +60,9 @@ pub struct Cascade {
 impl fmt::Display for Cascade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; by stage", self.check)?;
-        self.steps.iter().try_for_each(|s| write!(f, " {} {:.3}", s.parameters.join("+"), s.similarity.estimate))
+        self.steps
+            .iter()
+            .try_for_each(|s| write!(f, " {} {:.3}", s.parameters.join("+"), s.similarity.estimate))
     }
 }
 
@@ -97,7 +99,12 @@ pub fn cascade(
             let found = attribute(tower)?;
             if found.values.shape() != intact.values.shape() {
                 let shape = intact.values.shape();
-                return Err(CoreError::shape("attribution by the randomised tower", shape, found.values.shape()).into());
+                return Err(CoreError::shape(
+                    "attribution by the randomised tower",
+                    shape,
+                    found.values.shape(),
+                )
+                .into());
             }
             for ((sum, a), b) in sums.iter_mut().zip(&reference).zip(&found.absolute()) {
                 // A constant attribution has nothing in common with another.

@@ -117,7 +117,12 @@ pub fn deletion_insertion(
     let bounds = explainer.ends(&items, &baseline)?;
     let unit = bounds.iter().map(|[low, high]| (high - low).abs()).sum::<f64>() / items.count as f64;
     if unit == 0. {
-        return Err(CoreError::value("target", "changed by the inputs", "that of the baseline, for every item").into());
+        return Err(CoreError::value(
+            "target",
+            "changed by the inputs",
+            "that of the baseline, for every item",
+        )
+        .into());
     }
     let fractions: Vec<f64> = (0..=config.steps).map(|step| step as f64 / config.steps as f64).collect();
     let curves = |insert: bool| {
@@ -141,7 +146,12 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// `[items][orders][steps + 1]`.
-    fn curves(&self, explainer: &Explainer<'_>, bounds: &[[f64; 2]], unit: f64) -> Result<Vec<Vec<Vec<f64>>>> {
+    fn curves(
+        &self,
+        explainer: &Explainer<'_>,
+        bounds: &[[f64; 2]],
+        unit: f64,
+    ) -> Result<Vec<Vec<Vec<f64>>>> {
         let (steps, orders) = (self.config.steps, self.config.orders + 1);
         let width = self.items.width;
         // Both ends of every curve are known.
@@ -194,9 +204,7 @@ fn compare(
     seed: Seed,
 ) -> Result<OrderTest> {
     let steps = config.steps;
-    let area = |curve: &[f64]| {
-        (curve.iter().sum::<f64>() - (curve[0] + curve[steps]) / 2.) / steps as f64
-    };
+    let area = |curve: &[f64]| (curve.iter().sum::<f64>() - (curve[0] + curve[steps]) / 2.) / steps as f64;
     let average = |of: &[&Vec<f64>]| -> Vec<f64> {
         (0..=steps).map(|step| of.iter().map(|curve| curve[step]).sum::<f64>() / of.len() as f64).collect()
     };

@@ -131,7 +131,9 @@ fn areas_are_those_of_the_trapezoid() {
 
 #[test]
 fn agreement_is_of_ranks_and_counts_constants() {
-    let make = |rows: Vec<f32>| Attribution::other(ArrayD::from_shape_vec(IxDyn(&[2, 3]), rows).unwrap(), vec![0.; 2]);
+    let make = |rows: Vec<f32>| {
+        Attribution::other(ArrayD::from_shape_vec(IxDyn(&[2, 3]), rows).unwrap(), vec![0.; 2])
+    };
     let first = make(vec![1., -2., 3., 1., 2., 3.]);
     let second = make(vec![10., 20., -300., 3., 2., 1.]);
     let found = similarity(&first, &second, &Bootstrap::default(), Seed::new(1)).unwrap();
@@ -185,7 +187,10 @@ fn informative_inputs_are_recovered() {
 #[test]
 fn verdicts_follow_the_interval() {
     let below = |low: f64, high: f64| Check::below(CheckKind::Untrained, [0.5, low, high], 0.6).verdict;
-    assert_eq!([below(0.4, 0.59), below(0.4, 0.7), below(0.6, 0.7)], [Verdict::Passed, Verdict::Undecided, Verdict::Failed]);
+    assert_eq!(
+        [below(0.4, 0.59), below(0.4, 0.7), below(0.6, 0.7)],
+        [Verdict::Passed, Verdict::Undecided, Verdict::Failed]
+    );
     let above = Check::above(CheckKind::Deletion, [0.5, 0.4, 0.6], 0.);
     assert_eq!(above.with_p(0.2, 0.05).verdict, Verdict::Undecided);
     assert!(!Checks::new().passed());

@@ -4,7 +4,7 @@ use dina_core::{Error as CoreError, Seed};
 use dina_stats::{
     bootstrap::{Bootstrap, Interval},
     classical::mann_whitney,
-    effect::{EffectInterval, cliff_delta},
+    effect::cliff_delta,
     permutation::Tail,
 };
 use ndarray::ArrayView2;
@@ -134,7 +134,9 @@ pub fn overlap(
         let inside = field.row(if field.nrows() == 1 { 0 } else { item });
         let k = inside.iter().filter(|&&inside| inside).count();
         if k == 0 || k == width {
-            return Err(CoreError::value("true field", "some inputs and not all", format!("{k} of {width}")).into());
+            return Err(
+                CoreError::value("true field", "some inputs and not all", format!("{k} of {width}")).into()
+            );
         }
         chance += k as f64 / width as f64 / absolute.len() as f64;
         items.push(covered(values, &inside.to_vec(), k));
