@@ -79,7 +79,8 @@ impl<'a> Explainer<'a> {
     /// and its central finite difference with steps of `step`, in units of each item's root mean square.
     ///
     /// The difference is relative to the root mean square of the finite differences, over items and
-    /// directions. For smooth towers in `f32` a step of 1e-2 leaves some 1e-3; 0.1 and more is a wrong gradient.
+    /// directions. A step of 1e-2 leaves some 1e-3 for a smooth tower in `f32`, and some
+    /// 1e-2 for a rectified one, whose kinks it crosses; 0.1 and more is a wrong gradient.
     ///
     /// # Errors
     /// As [`Explainer::gradient_input`]; when a step is not positive or there is no direction.

@@ -109,7 +109,7 @@ impl Explainer<'_> {
     /// Per item the target of the baseline and of the item.
     pub(crate) fn ends(&self, items: &Items, baseline: &[f64]) -> Result<Vec<[f64; 2]>> {
         let make = |row: usize, values: &mut [f64]| {
-            values.copy_from_slice(if row % 2 == 0 { baseline } else { items.row(row / 2) });
+            values.copy_from_slice(if row.is_multiple_of(2) { baseline } else { items.row(row / 2) });
             row / 2
         };
         let mut targets = Vec::with_capacity(2 * items.count);

@@ -106,7 +106,11 @@ impl Explainer<'_> {
     /// # Errors
     /// As [`Explainer::gradient_input`]; for a baseline of another size, no steps, or a tolerance that is not positive.
     pub fn integrated_gradients(&self, inputs: &Tensor, config: &IntegratedGradients) -> Result<Attribution> {
-        if config.steps == 0 || config.max_steps < config.steps || !(config.tolerance > 0.) {
+        if config.steps == 0
+            || config.max_steps < config.steps
+            || config.tolerance.is_nan()
+            || config.tolerance <= 0.
+        {
             let expected = "steps of 1 or more, a cap no lower, and a positive tolerance";
             return Err(CoreError::value("integrated gradients", expected, format!("{config:?}")).into());
         }
@@ -189,7 +193,7 @@ impl Explainer<'_> {
         seed: Seed,
     ) -> Result<Attribution> {
         let samples = config.samples;
-        if samples < 2 || !(config.tolerance > 0.) {
+        if samples < 2 || config.tolerance.is_nan() || config.tolerance <= 0. {
             let expected = "2 samples or more and a positive tolerance";
             return Err(CoreError::value("expected gradients", expected, format!("{config:?}")).into());
         }

@@ -94,7 +94,7 @@ impl Explainer<'_> {
         let bare = |row: usize, values: &mut [f64]| {
             let item = row / 2;
             values.copy_from_slice(items.row(item));
-            if row % 2 == 0 {
+            if row.is_multiple_of(2) {
                 values.copy_from_slice(&absent(item));
             }
             item

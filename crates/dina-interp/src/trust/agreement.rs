@@ -77,10 +77,11 @@ pub fn agreement(attributions: &[&Attribution], bootstrap: &Bootstrap, seed: See
     let pairs: Vec<(usize, usize)> = (0..absolute.len()).flat_map(|a| (0..a).map(move |b| (b, a))).collect();
     let mut constant = 0;
     let mut items = Vec::with_capacity(shape[0]);
-    for item in 0..shape[0] {
+    for (item, own) in absolute[0].iter().enumerate() {
         let mut sum = 0.;
+        let of = |index: usize| if index == 0 { own } else { &absolute[index][item] };
         for &(a, b) in &pairs {
-            match rank_correlation(&absolute[a][item], &absolute[b][item])? {
+            match rank_correlation(of(a), of(b))? {
                 Some(r) => sum += r,
                 None => constant += 1,
             }
