@@ -196,7 +196,7 @@ fn gradients_of_pixels_agree_with_finite_differences() {
     let step = 2e-2;
     let (mut error, mut scale) = (0f64, 0f64);
     for pixel in 0..160 {
-        let mut at = |sign: f32| {
+        let at = |sign: f32| {
             let mut moved = values.clone();
             moved[pixel] += sign * step;
             let moved = Tensor::from_vec(moved, (2, 1, 8, 10), &Device::Cpu).unwrap();
