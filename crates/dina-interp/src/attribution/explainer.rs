@@ -78,9 +78,9 @@ impl<'a> Explainer<'a> {
     /// The largest relative difference, over `directions` random directions, between the tower's directional derivative
     /// and its central finite difference with steps of `step`, in units of each item's root mean square.
     ///
-    /// The difference is relative to the root mean square of the finite differences, over items and
-    /// directions. A step of 1e-2 leaves some 1e-3 for a smooth tower in `f32`, and some
-    /// 1e-2 for a rectified one, whose kinks it crosses; 0.1 and more is a wrong gradient.
+    /// The difference is relative to the root mean square of the finite differences, over items and directions.
+    /// Take a step of 1e-3 in `f32`: right gradients then leave less than 1e-2. Larger steps cross the kinks of rectified towers
+    /// (the default image tower shows 0.15 at 3e-3 and 2e-4 at 1e-3). What stays at any step is a wrong gradient.
     ///
     /// # Errors
     /// As [`Explainer::gradient_input`]; when a step is not positive or there is no direction.
