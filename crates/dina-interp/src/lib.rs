@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod alignability;
+#[cfg(feature = "candle")]
+pub mod attribution;
 mod error;
 pub mod interaction;
 pub mod neurons;
@@ -9,6 +11,10 @@ mod shape_texture;
 pub mod space;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "candle")]
+pub mod exciting;
+#[cfg(feature = "candle")]
+pub mod trust;
 
 pub use alignability::{Alignability, AlignabilityConfig, ChannelAlignability, alignability};
 pub use error::{Error, Result};

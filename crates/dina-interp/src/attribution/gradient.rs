@@ -1,0 +1,149 @@
+use candle_core::Tensor;
+use dina_core::{Error as CoreError, Seed};
+use rand_distr::{Distribution, StandardNormal};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Attribution, Completeness, Explainer, Method,
+    explainer::{Baseline, Items},
+};
+use crate::Result;
+
+/// How [`Explainer::smooth_grad`] averages.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SmoothGrad {
+    /// Noisy copies an item.
+    pub samples: usize,
+    /// Standard deviation of the noise, as a share of the item's range (largest minus smallest value).
+    pub noise: f64,
+    /// Whether to multiply the mean gradient with the input, so that it compares with the other methods.
+    pub times_input: bool,
+}
+
+impl Default for SmoothGrad {
+    /// 50 samples, noise of a tenth of the range, times input.
+    fn default() -> Self {
+        Self { samples: 50, noise: 0.1, times_input: true }
+    }
+}
+
+impl Explainer<'_> {
+    /// Gradient times input, `x_i df/dx_i`: for a tower that is linear in its input the exact share of
+    /// every input, elsewhere a first-order one. The completeness reported is that against the zero input, with a
+    /// tolerance of 1e-3; it says how far the tower is from linear.
+    ///
+    /// # Errors
+    /// When the tower refuses the input, gives no gradient, or something is not finite.
+    pub fn gradient_input(&self, inputs: &Tensor) -> Result<Attribution> {
+        let items = Items::new(inputs)?;
+        let ends = self.ends(&items, &Baseline::Zero.values(items.width)?)?;
+        let mut values = Vec::with_capacity(items.values.len());
+        let as_is = |row: usize, values: &mut [f64]| {
+            values.copy_from_slice(items.row(row));
+            row
+        };
+        self.differentiate(&items, items.count, as_is, |row, _, gradient| {
+            values.extend(items.row(row).iter().zip(gradient).map(|(x, g)| x * g));
+        })?;
+        let sums = values.chunks(items.width).map(|row| row.iter().sum()).collect();
+        Ok(Attribution {
+            values: items.array(&values)?,
+            method: Method::GradientInput,
+            targets: ends.iter().map(|ends| ends[1]).collect(),
+            completeness: Some(Completeness::new(sums, &ends, vec![1; items.count], 1e-3)),
+            standard_error: None,
+            groups: None,
+            checks: None,
+        })
+    }
+
+    /// SmoothGrad (Smilkov et al. 2017): the gradient averaged over noisy copies of the input, times the
+    /// input where asked. The standard errors are those of the average over noise.
+    ///
+    /// # Errors
+    /// As [`Explainer::gradient_input`]; for fewer than two samples or noise that is negative.
+    pub fn smooth_grad(&self, inputs: &Tensor, config: &SmoothGrad, seed: Seed) -> Result<Attribution> {
+        let SmoothGrad { samples, noise, times_input } = *config;
+        if samples < 2 || !noise.is_finite() || noise < 0. {
+            return Err(CoreError::value(
+                "SmoothGrad",
+                "2 samples or more, noise of 0 or more",
+                format!("{config:?}"),
+            )
+            .into());
+        }
+        let items = Items::new(inputs)?;
+        let noisy = |row: usize, values: &mut [f64]| {
+            let item = row / samples;
+            let x = items.row(item);
+            let low = x.iter().copied().fold(f64::INFINITY, f64::min);
+            let high = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let sd = noise * (high - low);
+            let mut stream = seed.index(item).index(row % samples).stream("smooth_grad");
+            for (value, x) in values.iter_mut().zip(x) {
+                let draw: f64 = StandardNormal.sample(&mut stream);
+                *value = x + sd * draw;
+            }
+            item
+        };
+        let mut moments = Moments::new(items.values.len());
+        self.differentiate(&items, items.count * samples, noisy, |row, _, gradient| {
+            moments.add(row / samples * items.width, gradient.iter().copied());
+        })?;
+        let (mut values, mut errors) = moments.finish(samples);
+        if times_input {
+            values.iter_mut().zip(&items.values).for_each(|(v, x)| *v *= x);
+            errors.iter_mut().zip(&items.values).for_each(|(e, x)| *e *= x.abs());
+        }
+        Ok(Attribution {
+            values: items.array(&values)?,
+            method: Method::SmoothGrad,
+            targets: self.targets_of(&items)?,
+            completeness: None,
+            standard_error: Some(items.array(&errors)?),
+            groups: None,
+            checks: None,
+        })
+    }
+
+    /// Per item the target of the baseline and of the item.
+    pub(crate) fn ends(&self, items: &Items, baseline: &[f64]) -> Result<Vec<[f64; 2]>> {
+        let make = |row: usize, values: &mut [f64]| {
+            values.copy_from_slice(if row.is_multiple_of(2) { baseline } else { items.row(row / 2) });
+            row / 2
+        };
+        let mut targets = Vec::with_capacity(2 * items.count);
+        self.evaluate(items, 2 * items.count, make, |_, target| targets.push(target))?;
+        Ok(targets.chunks(2).map(|pair| [pair[0], pair[1]]).collect())
+    }
+}
+
+/// Sums and sums of squared deviations of samples that arrive one after the other.
+pub(super) struct Moments {
+    counts: Vec<u32>,
+    means: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Moments {
+    pub(super) fn new(len: usize) -> Self {
+        Self { counts: vec![0; len], means: vec![0.; len], squares: vec![0.; len] }
+    }
+
+    /// Adds a sample of the entries from `first` on (Welford 1962).
+    pub(super) fn add(&mut self, first: usize, sample: impl IntoIterator<Item = f64>) {
+        for (entry, value) in (first..).zip(sample) {
+            self.counts[entry] += 1;
+            let before = value - self.means[entry];
+            self.means[entry] += before / f64::from(self.counts[entry]);
+            self.squares[entry] += before * (value - self.means[entry]);
+        }
+    }
+
+    /// Means of `samples` samples and their standard errors.
+    pub(super) fn finish(self, samples: usize) -> (Vec<f64>, Vec<f64>) {
+        let divisor = (samples * (samples - 1)) as f64;
+        let errors = self.squares.iter().map(|s| (s / divisor).sqrt()).collect();
+        (self.means, errors)
+    }
+}
