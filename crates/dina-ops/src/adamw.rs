@@ -5,6 +5,7 @@ use std::cell::Cell;
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Tensor, Var};
 use rayon::prelude::*;
 
+use crate::gpu;
 use crate::real::with_slices;
 use crate::vector::{dot, vectorised};
 
@@ -41,8 +42,8 @@ impl AdamWStep {
 }
 
 /// Moves a parameter, and its moments, by one step. All four tensors have one shape; parameter and moments are contiguous. On
-/// the CPU in `f32` that is one pass over memory, nothing allocated; elsewhere it is composed from candle's operations
-/// and stays on the device.
+/// the CPU in `f32`, and on a GPU with moments in `f32`, that is one pass over memory, nothing allocated; otherwise it is composed
+/// from candle's operations.
 ///
 /// # Errors
 /// When the shapes differ.
@@ -51,6 +52,9 @@ pub fn adamw(parameter: &Var, gradient: &Tensor, first: &Var, second: &Var, step
         if tensor.dims() != parameter.dims() {
             candle_core::bail!("adamw: expected a {name} {:?}, found {:?}", parameter.dims(), tensor.dims())
         }
+    }
+    if gpu::takes(&[parameter, gradient]) && [first, second].iter().all(|m| m.dtype() == DType::F32) {
+        return gpu::adamw(parameter, gradient, [first, second], &Update::new(step).constants());
     }
     let fused = parameter.device().is_cpu()
         && [parameter.as_tensor(), gradient, first, second].iter().all(|t| t.dtype() == DType::F32);
@@ -119,6 +123,17 @@ impl Update {
         }
     }
 
+    fn constants(&self) -> gpu::Constants {
+        gpu::Constants {
+            keep: self.keep,
+            scale: self.scale,
+            betas: [self.beta1, self.beta2],
+            rate: self.rate,
+            correct: self.correct,
+            epsilon: self.epsilon,
+        }
+    }
+
     fn all(&self, weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
         weights
             .par_chunks_mut(CHUNK)
@@ -159,6 +174,9 @@ fn composed(parameter: &Var, gradient: &Tensor, first: &Var, second: &Var, step:
 /// # Errors
 /// When the device fails.
 pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
+    if gpu::takes(&[tensor]) {
+        return gpu::squared_norms(&[tensor]);
+    }
     if !tensor.device().is_cpu() || tensor.dtype() != DType::F32 {
         return tensor.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar();
     }
@@ -176,6 +194,21 @@ pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
             .collect();
         Ok(parts.iter().sum())
     })
+}
+
+/// Sum of [`squared_norm`] over tensors. Those on a GPU are summed there and read in one go, where one call for each would wait for the
+/// device every time.
+///
+/// # Errors
+/// When the device fails, or tensors are on several GPUs.
+pub fn squared_norms<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<f64> {
+    let (on_gpu, others): (Vec<&Tensor>, Vec<&Tensor>) =
+        tensors.into_iter().partition(|tensor| gpu::takes(&[tensor]));
+    let mut sum = gpu::squared_norms(&on_gpu)?;
+    for tensor in others {
+        sum += squared_norm(tensor)?;
+    }
+    Ok(sum)
 }
 
 /// `average = decay average + (1 - decay) parameter`, without a copy of the parameter where it is `f32` on the CPU.
@@ -245,6 +278,7 @@ mod tests {
         let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let expected: f64 = values.iter().map(|&v| f64::from(v).powi(2)).sum();
         assert!((squared_norm(&tensor).unwrap() / expected - 1.).abs() < 1e-6);
+        assert_eq!(squared_norms([&tensor, &tensor]).unwrap(), 2. * squared_norm(&tensor).unwrap());
         let mut average = vec![1.; values.len()];
         running_average(&mut average, &tensor, 0.75).unwrap();
         assert!(average.iter().zip(&values).all(|(a, v)| (a - (0.75 + 0.25 * v)).abs() < 1e-6));
