@@ -100,3 +100,20 @@ pub(super) fn take(storage: &mut CudaStorage) -> Result<CudaStorage> {
     let small = unsafe { device.alloc::<f32>(1)? };
     Ok(std::mem::replace(storage, CudaStorage::wrap_cuda_slice(small, device)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::source::kernels;
+
+    /// Needs NVRTC, which the feature does anyway, and no GPU.
+    #[test]
+    fn every_kernel_compiles() {
+        for storage in [DType::F32, DType::BF16] {
+            let (_, code) = module(storage).unwrap();
+            for (kernel, _) in kernels(&source(CUDA, storage)) {
+                assert!(code.contains(&format!(".entry {kernel}(")), "{kernel}");
+            }
+        }
+    }
+}

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, Var};
 
 use super::launch::Argument;
-use super::source::{BLOCK, CUDA, METAL, source};
+use super::source::{BLOCK, CUDA, METAL, kernels, source};
 use crate::check::normal;
 
 /// Bytes before and after every tensor.
@@ -44,17 +44,6 @@ fn compiler() -> Option<&'static str> {
             |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success());
         ["c++", "g++", "clang++"].into_iter().find(works)
     })
-}
-
-/// Name and number of parameters of every kernel in a text.
-fn kernels(text: &str) -> Vec<(&str, usize)> {
-    let signatures = text.split("\nKERNEL(").skip(1).map(|rest| rest.split(" GRID)").next().unwrap());
-    signatures
-        .map(|signature| {
-            let name = signature.split(')').next().unwrap();
-            (name, ["INPUT(", "OUTPUT(", "VALUE("].iter().map(|word| signature.matches(word).count()).sum())
-        })
-        .collect()
 }
 
 fn library(platform: Platform, storage: DType) -> &'static libloading::Library {

@@ -6,6 +6,10 @@ use super::source::BLOCK;
 
 /// What a kernel is called with, in the order of its parameters. Tensors are contiguous.
 #[derive(Clone, Copy)]
+#[cfg_attr(
+    not(any(feature = "cuda", feature = "metal", test)),
+    expect(dead_code, reason = "without a device nothing reads the numbers")
+)]
 pub(crate) enum Argument<'a> {
     /// Is read.
     Input(&'a Tensor),

@@ -1,33 +1,43 @@
 //! Launches on Metal. The text is compiled by the system when first used.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Mutex;
 
 use candle_core::{DType, MetalDevice, Result, Storage};
-use candle_metal_kernels::metal::ComputePipeline;
+use candle_metal_kernels::metal::{ComputePipeline, Library};
 use objc2_metal::MTLSize;
 
 use super::launch::Argument;
 use super::source::{BLOCK, METAL, source};
 
-/// One kernel of one type of storage on one device.
-type Key = (u64, &'static str, DType);
+/// What was compiled: the text for one type of storage on one device, and single kernels of it.
+#[derive(Default)]
+struct Compiled {
+    libraries: HashMap<(u64, DType), Library>,
+    pipelines: HashMap<(u64, DType, &'static str), ComputePipeline>,
+}
 
 fn pipeline(device: &MetalDevice, kernel: &'static str, storage: DType) -> Result<ComputePipeline> {
-    static PIPELINES: Mutex<Option<HashMap<Key, ComputePipeline>>> = Mutex::new(None);
+    static COMPILED: Mutex<Option<Compiled>> = Mutex::new(None);
     let device = device.metal_device();
-    let key = (device.registry_id(), kernel, storage);
-    let mut pipelines = match PIPELINES.lock() {
-        Ok(pipelines) => pipelines,
+    let id = device.registry_id();
+    let mut compiled = match COMPILED.lock() {
+        Ok(compiled) => compiled,
         Err(poisoned) => poisoned.into_inner(),
     };
-    let pipelines = pipelines.get_or_insert_default();
-    if let Some(pipeline) = pipelines.get(&key) {
+    let Compiled { libraries, pipelines } = compiled.get_or_insert_default();
+    if let Some(pipeline) = pipelines.get(&(id, storage, kernel)) {
         return Ok(pipeline.clone());
     }
-    // The system keeps what it compiled: the text is parsed once for every kernel, on first use only.
-    let library =
-        device.new_library_with_source(&source(METAL, storage), None).map_err(candle_core::Error::wrap)?;
+    let library = match libraries.entry((id, storage)) {
+        Entry::Occupied(library) => library.into_mut(),
+        Entry::Vacant(place) => place.insert(
+            device
+                .new_library_with_source(&source(METAL, storage), None)
+                .map_err(candle_core::Error::wrap)?,
+        ),
+    };
     let function = library.get_function(kernel, None).map_err(candle_core::Error::wrap)?;
     let pipeline =
         device.new_compute_pipeline_state_with_function(&function).map_err(candle_core::Error::wrap)?;
@@ -35,7 +45,7 @@ fn pipeline(device: &MetalDevice, kernel: &'static str, storage: DType) -> Resul
     if lanes < BLOCK {
         candle_core::bail!("{kernel}: needs {BLOCK} threads a group, and the device gives {lanes}")
     }
-    pipelines.insert(key, pipeline.clone());
+    pipelines.insert((id, storage, kernel), pipeline.clone());
     Ok(pipeline)
 }
 
