@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Tensor, Var};
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Tensor, Var};
 use rayon::prelude::*;
 
 use crate::gpu;
@@ -178,7 +178,8 @@ pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
         return gpu::squared_norms(&[tensor]);
     }
     if !tensor.device().is_cpu() || tensor.dtype() != DType::F32 {
-        return tensor.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar();
+        let sum = tensor.to_dtype(DType::F32)?.sqr()?.sum_all()?;
+        return Ok(f64::from(sum.to_scalar::<f32>()?));
     }
     with_slices::<f32, _, 1>([tensor], |[values]| {
         let parts: Vec<f64> = values
@@ -211,33 +212,43 @@ pub fn squared_norms<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Resul
     Ok(sum)
 }
 
-/// `average = decay average + (1 - decay) parameter`, without a copy of the parameter where it is `f32` on the CPU.
+/// `average = decay average + (1 - decay) parameter`, in place and where both are; the average is `f32` and contiguous.
 ///
 /// # Errors
-/// When the lengths differ or the device fails.
-pub fn running_average(average: &mut [f32], parameter: &Tensor, decay: f64) -> Result<()> {
-    let parameter = parameter.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+/// When the shapes differ or the device fails.
+pub fn running_average(average: &Var, parameter: &Tensor, decay: f64) -> Result<()> {
+    if average.dims() != parameter.dims() {
+        candle_core::bail!("running_average: expected {:?}, found {:?}", average.dims(), parameter.dims())
+    }
     let (keep, take) = (decay as f32, (1. - decay) as f32);
-    with_slices::<f32, _, 1>([&parameter], |[values]| {
-        if values.len() != average.len() {
-            candle_core::bail!("running_average: expected {} values, found {}", average.len(), values.len())
-        }
-        average.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(average, values)| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (average, value) in average.iter_mut().zip(values) {
-                        *average = keep * *average + take * *value;
-                    }
-                },
-            );
-        });
-        Ok(())
+    if gpu::takes(&[parameter]) && average.dtype() == DType::F32 {
+        return gpu::running_average(average, parameter, keep, take);
+    }
+    let parameter = parameter.to_dtype(average.dtype())?;
+    if !(average.device().is_cpu() && average.dtype() == DType::F32) {
+        return average.set(&((average.as_tensor() * decay)? + (parameter * (1. - decay))?)?);
+    }
+    write(average, |average| {
+        with_slices::<f32, _, 1>([&parameter], |[values]| {
+            average.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(average, values)| {
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for (average, value) in average.iter_mut().zip(values) {
+                            *average = keep * *average + take * *value;
+                        }
+                    },
+                );
+            });
+            Ok(())
+        })
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
     use crate::check::normal;
 
@@ -279,10 +290,11 @@ mod tests {
         let expected: f64 = values.iter().map(|&v| f64::from(v).powi(2)).sum();
         assert!((squared_norm(&tensor).unwrap() / expected - 1.).abs() < 1e-6);
         assert_eq!(squared_norms([&tensor, &tensor]).unwrap(), 2. * squared_norm(&tensor).unwrap());
-        let mut average = vec![1.; values.len()];
-        running_average(&mut average, &tensor, 0.75).unwrap();
-        assert!(average.iter().zip(&values).all(|(a, v)| (a - (0.75 + 0.25 * v)).abs() < 1e-6));
-        assert!(running_average(&mut average[1..], &tensor, 0.5).is_err());
+        let average = Var::ones(tensor.dims(), DType::F32, &Device::Cpu).unwrap();
+        running_average(&average, &tensor, 0.75).unwrap();
+        let found = average.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!(found.iter().zip(&values).all(|(a, v)| (a - (0.75 + 0.25 * v)).abs() < 1e-6));
+        assert!(running_average(&average, &tensor.narrow(0, 0, 1).unwrap(), 0.5).is_err());
     }
 
     #[test]

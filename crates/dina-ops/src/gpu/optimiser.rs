@@ -36,6 +36,20 @@ pub(crate) fn adamw(weights: &Tensor, gradient: &Tensor, moments: [&Tensor; 2], 
     launch("adamw_step", weights.dtype(), &arguments, lanes(number))
 }
 
+/// `average = keep average + take parameter` in place; the average is `f32`. The shapes were checked.
+pub(crate) fn running_average(average: &Tensor, parameter: &Tensor, keep: f32, take: f32) -> Result<()> {
+    let parameter = parameter.contiguous()?;
+    let number = average.elem_count();
+    let arguments = [
+        Argument::Update(average),
+        Argument::Input(&parameter),
+        Argument::Total(number as u64),
+        Argument::Value(keep),
+        Argument::Value(take),
+    ];
+    launch("running_average", parameter.dtype(), &arguments, lanes(number))
+}
+
 /// Blocks that a sum is cut in at most.
 const PARTS: usize = 512;
 
@@ -100,6 +114,23 @@ mod tests {
                 assert!((after[1][index] - first).abs() < 1e-6 && (after[2][index] - second).abs() < 1e-6);
                 let gap = (after[0][index] - moved).abs();
                 assert!(gap <= tolerance * moved.abs().max(1.), "{} {moved}", after[0][index]);
+            }
+        }
+    }
+
+    #[test]
+    fn an_average_moves_towards_the_parameter() {
+        if !available() {
+            return;
+        }
+        let inputs = f32s(&[("average", &[2, 200]), ("parameter", &[2, 200])]);
+        let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for parameter in [inputs[1].clone(), bf16(&inputs[1])] {
+            let average = Var::from_tensor(&inputs[0]).unwrap();
+            running_average(&average, &parameter, 0.75, 0.25).unwrap();
+            let parameter = values(&parameter.to_dtype(DType::F32).unwrap());
+            for ((found, before), p) in values(&average).iter().zip(values(&inputs[0])).zip(parameter) {
+                assert!((found - (0.75 * before + 0.25 * p)).abs() < 1e-6);
             }
         }
     }
