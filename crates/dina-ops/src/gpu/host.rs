@@ -62,7 +62,18 @@ fn library(platform: Platform, storage: DType) -> &'static libloading::Library {
         std::fs::write(&from, text + &entries).unwrap();
         let shim = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shim");
         let output = Command::new(compiler().unwrap())
-            .args(["-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-w", "-I", shim, "-o"])
+            .args([
+                "-std=c++17",
+                "-O1",
+                "-U_FORTIFY_SOURCE",
+                "-ffp-contract=off",
+                "-fPIC",
+                "-shared",
+                "-w",
+                "-I",
+                shim,
+                "-o",
+            ])
             .args([&to, &from])
             .output()
             .unwrap();
