@@ -60,7 +60,8 @@ impl InfoNce {
     /// # Errors
     /// When the device cannot be read.
     pub fn temperature(&self) -> Result<f64> {
-        let theta = self.log_scale.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        // Not every device has f64.
+        let theta = self.log_scale.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         Ok((-theta).exp())
     }
 }

@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 
-use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Tensor, Var};
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Tensor, Var};
 use rayon::prelude::*;
 
+use crate::gpu;
 use crate::real::with_slices;
 use crate::vector::{dot, vectorised};
 
@@ -41,8 +42,8 @@ impl AdamWStep {
 }
 
 /// Moves a parameter, and its moments, by one step. All four tensors have one shape; parameter and moments are contiguous. On
-/// the CPU in `f32` that is one pass over memory, nothing allocated; elsewhere it is composed from candle's operations
-/// and stays on the device.
+/// the CPU in `f32`, and on a GPU with moments in `f32`, that is one pass over memory, nothing allocated; otherwise it is composed
+/// from candle's operations.
 ///
 /// # Errors
 /// When the shapes differ.
@@ -51,6 +52,9 @@ pub fn adamw(parameter: &Var, gradient: &Tensor, first: &Var, second: &Var, step
         if tensor.dims() != parameter.dims() {
             candle_core::bail!("adamw: expected a {name} {:?}, found {:?}", parameter.dims(), tensor.dims())
         }
+    }
+    if gpu::takes(&[parameter, gradient]) && [first, second].iter().all(|m| m.dtype() == DType::F32) {
+        return gpu::adamw(parameter, gradient, [first, second], &Update::new(step).constants());
     }
     let fused = parameter.device().is_cpu()
         && [parameter.as_tensor(), gradient, first, second].iter().all(|t| t.dtype() == DType::F32);
@@ -119,6 +123,17 @@ impl Update {
         }
     }
 
+    fn constants(&self) -> gpu::Constants {
+        gpu::Constants {
+            keep: self.keep,
+            scale: self.scale,
+            betas: [self.beta1, self.beta2],
+            rate: self.rate,
+            correct: self.correct,
+            epsilon: self.epsilon,
+        }
+    }
+
     fn all(&self, weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
         weights
             .par_chunks_mut(CHUNK)
@@ -159,8 +174,12 @@ fn composed(parameter: &Var, gradient: &Tensor, first: &Var, second: &Var, step:
 /// # Errors
 /// When the device fails.
 pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
+    if gpu::takes(&[tensor]) {
+        return gpu::squared_norms(&[tensor]);
+    }
     if !tensor.device().is_cpu() || tensor.dtype() != DType::F32 {
-        return tensor.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar();
+        let sum = tensor.to_dtype(DType::F32)?.sqr()?.sum_all()?;
+        return Ok(f64::from(sum.to_scalar::<f32>()?));
     }
     with_slices::<f32, _, 1>([tensor], |[values]| {
         let parts: Vec<f64> = values
@@ -178,33 +197,58 @@ pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
     })
 }
 
-/// `average = decay average + (1 - decay) parameter`, without a copy of the parameter where it is `f32` on the CPU.
+/// Sum of [`squared_norm`] over tensors. Those on a GPU are summed there and read in one go, where one call for each would wait for the
+/// device every time.
 ///
 /// # Errors
-/// When the lengths differ or the device fails.
-pub fn running_average(average: &mut [f32], parameter: &Tensor, decay: f64) -> Result<()> {
-    let parameter = parameter.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+/// When the device fails, or tensors are on several GPUs.
+pub fn squared_norms<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<f64> {
+    let (on_gpu, others): (Vec<&Tensor>, Vec<&Tensor>) =
+        tensors.into_iter().partition(|tensor| gpu::takes(&[tensor]));
+    let mut sum = gpu::squared_norms(&on_gpu)?;
+    for tensor in others {
+        sum += squared_norm(tensor)?;
+    }
+    Ok(sum)
+}
+
+/// `average = decay average + (1 - decay) parameter`, in place and where both are; the average is `f32` and contiguous.
+///
+/// # Errors
+/// When the shapes differ or the device fails.
+pub fn running_average(average: &Var, parameter: &Tensor, decay: f64) -> Result<()> {
+    if average.dims() != parameter.dims() {
+        candle_core::bail!("running_average: expected {:?}, found {:?}", average.dims(), parameter.dims())
+    }
     let (keep, take) = (decay as f32, (1. - decay) as f32);
-    with_slices::<f32, _, 1>([&parameter], |[values]| {
-        if values.len() != average.len() {
-            candle_core::bail!("running_average: expected {} values, found {}", average.len(), values.len())
-        }
-        average.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(average, values)| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (average, value) in average.iter_mut().zip(values) {
-                        *average = keep * *average + take * *value;
-                    }
-                },
-            );
-        });
-        Ok(())
+    if gpu::takes(&[parameter]) && average.dtype() == DType::F32 {
+        return gpu::running_average(average, parameter, keep, take);
+    }
+    let parameter = parameter.to_dtype(average.dtype())?;
+    if !(average.device().is_cpu() && average.dtype() == DType::F32) {
+        return average.set(&((average.as_tensor() * decay)? + (parameter * (1. - decay))?)?);
+    }
+    write(average, |average| {
+        with_slices::<f32, _, 1>([&parameter], |[values]| {
+            average.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(average, values)| {
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for (average, value) in average.iter_mut().zip(values) {
+                            *average = keep * *average + take * *value;
+                        }
+                    },
+                );
+            });
+            Ok(())
+        })
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
     use crate::check::normal;
 
@@ -245,10 +289,12 @@ mod tests {
         let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let expected: f64 = values.iter().map(|&v| f64::from(v).powi(2)).sum();
         assert!((squared_norm(&tensor).unwrap() / expected - 1.).abs() < 1e-6);
-        let mut average = vec![1.; values.len()];
-        running_average(&mut average, &tensor, 0.75).unwrap();
-        assert!(average.iter().zip(&values).all(|(a, v)| (a - (0.75 + 0.25 * v)).abs() < 1e-6));
-        assert!(running_average(&mut average[1..], &tensor, 0.5).is_err());
+        assert_eq!(squared_norms([&tensor, &tensor]).unwrap(), 2. * squared_norm(&tensor).unwrap());
+        let average = Var::ones(tensor.dims(), DType::F32, &Device::Cpu).unwrap();
+        running_average(&average, &tensor, 0.75).unwrap();
+        let found = average.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!(found.iter().zip(&values).all(|(a, v)| (a - (0.75 + 0.25 * v)).abs() < 1e-6));
+        assert!(running_average(&average, &tensor.narrow(0, 0, 1).unwrap(), 0.5).is_err());
     }
 
     #[test]

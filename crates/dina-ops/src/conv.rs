@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use crate::gpu;
 use crate::matrix::{Matrix, product};
 use crate::real::{Real, dispatch, sum_in_order, with_slices};
 use crate::unfold::Unfold;
@@ -155,6 +156,9 @@ impl<T: Real> Scratch<T> {
 /// When the shapes do not fit (see [`Convolution`]).
 pub fn convolve(input: &Tensor, kernel: &Tensor, conv: &Convolution) -> Result<Tensor> {
     let plan = Plan::new(conv, input.dims(), kernel.dims())?;
+    if gpu::takes(&[input, kernel]) {
+        return gpu::convolve(input, kernel, conv);
+    }
     if !input.device().is_cpu() {
         return convolve_composed(input, kernel, conv);
     }

@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use crate::gpu;
 use crate::matrix::{Matrix, Target, product, product_into};
 use crate::real::{Real, dispatch, with_slices};
 use crate::vector::{dot, vectorised};
@@ -72,6 +73,9 @@ impl Plan {
 /// When the rows differ in length, or the groups do not divide it.
 pub fn grouped_cosine(trials: &Tensor, images: &Tensor, groups: usize) -> Result<Tensor> {
     let plan = Plan::new(trials.dims(), images.dims(), groups)?;
+    if gpu::takes(&[trials, images]) {
+        return gpu::grouped_cosine(trials, images, groups);
+    }
     if !trials.device().is_cpu() || trials.dtype() != images.dtype() {
         return grouped_cosine_composed(trials, images, groups);
     }

@@ -13,6 +13,7 @@ use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::conv::{Convolution, convolve_composed};
+use crate::gpu;
 use crate::matrix::{Matrix, product};
 use crate::mix::normalized_mix_composed;
 use crate::normalise::{Normalisation, PER_PAIR, add_per_channel, channel_means};
@@ -208,6 +209,9 @@ impl Plan {
 /// When the shapes do not fit.
 pub fn image_stack(pyramid: &Tensor, parameters: &StackParameters, bank: &Convolution) -> Result<Tensor> {
     let plan = Plan::new(pyramid.dims(), bank, parameters)?;
+    if gpu::takes(&[pyramid, parameters.kernels, parameters.pool]) {
+        return gpu::image_stack(pyramid, parameters, bank);
+    }
     if !pyramid.device().is_cpu() {
         return image_stack_composed(pyramid, parameters, bank);
     }

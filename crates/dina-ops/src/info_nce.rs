@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use crate::gpu;
 use crate::real::{Real, dispatch, with_slices};
 
 /// The stimulus identity of every trial and every image of a batch: equal ones are positives of each other.
@@ -26,6 +27,19 @@ impl Positives {
         }
         Ok(Self { trials: trials.to_vec(), images: images.to_vec(), paired })
     }
+
+    pub(crate) fn trials(&self) -> &[u32] {
+        &self.trials
+    }
+
+    pub(crate) fn images(&self) -> &[u32] {
+        &self.images
+    }
+
+    /// Trials, and images, that have a positive.
+    pub(crate) fn paired(&self) -> (usize, usize) {
+        self.paired
+    }
 }
 
 /// `L = -1/2 [ mean_t log( sum_{i in P(t)} e^{S_ti} / sum_i e^{S_ti} ) + mean_i log( sum_{t in P(i)} e^{S_ti} / sum_t e^{S_ti} ) ]` with
@@ -36,6 +50,9 @@ impl Positives {
 /// When the shapes do not fit.
 pub fn info_nce(similarity: &Tensor, log_scale: &Tensor, positives: &Positives) -> Result<Tensor> {
     check(similarity, log_scale, positives)?;
+    if gpu::takes(&[similarity, log_scale]) {
+        return gpu::info_nce(similarity, log_scale, positives);
+    }
     if !similarity.device().is_cpu() {
         return info_nce_composed(similarity, log_scale, positives);
     }

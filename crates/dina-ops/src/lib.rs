@@ -4,6 +4,7 @@ mod adamw;
 pub mod check;
 mod conv;
 mod cosine;
+mod gpu;
 mod image_stack;
 mod info_nce;
 mod matrix;
@@ -15,7 +16,7 @@ mod real;
 mod unfold;
 mod vector;
 
-pub use adamw::{AdamWStep, adamw, running_average, squared_norm};
+pub use adamw::{AdamWStep, adamw, running_average, squared_norm, squared_norms};
 pub use conv::{Convolution, convolve, convolve_composed};
 pub use cosine::{grouped_cosine, grouped_cosine_composed};
 pub use image_stack::{StackParameters, image_stack, image_stack_composed};

@@ -10,6 +10,7 @@
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use crate::gpu;
 use crate::matrix::{Matrix, product};
 use crate::normalise::{EPSILON, Normalisation, PER_PAIR};
 use crate::real::{Real, dispatch, sum_in_order, with_slices};
@@ -82,6 +83,9 @@ impl Plan {
 /// When the shapes do not fit.
 pub fn normalized_mix(filtered: &Tensor, pool: &Tensor, mixing: &Tensor) -> Result<Tensor> {
     let plan = Plan::new(filtered.dims(), pool.dims(), mixing.dims())?;
+    if gpu::takes(&[filtered, pool, mixing]) {
+        return gpu::normalized_mix(filtered, pool, mixing);
+    }
     if !filtered.device().is_cpu() {
         return normalized_mix_composed(filtered, pool, mixing);
     }

@@ -8,6 +8,7 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use crate::gpu;
 use crate::matrix::{Matrix, product};
 use crate::real::{Real, dispatch, with_slices};
 use crate::vector::{add_scaled, dot, vectorised};
@@ -107,6 +108,9 @@ impl Plan {
 /// When the shapes do not fit.
 pub fn read_in(responses: &Tensor, features: &Tensor, masks: &Tensor) -> Result<Tensor> {
     let plan = Plan::new(responses.dims(), features.dims(), masks.dims())?;
+    if gpu::takes(&[responses, features, masks]) {
+        return gpu::read_in(responses, features, masks);
+    }
     if !responses.device().is_cpu() {
         return read_in_composed(responses, features, masks);
     }

@@ -1,7 +1,7 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use dina_core::{Error, Parameter, Result};
-use dina_ops::{AdamWStep, adamw, squared_norm};
+use dina_ops::{AdamWStep, adamw, squared_norms};
 
 use crate::TrainConfig;
 
@@ -51,8 +51,7 @@ impl AdamW {
     pub fn step(&mut self, gradients: &GradStore, rate: f64, config: &TrainConfig) -> Result<f64> {
         let gradients: Vec<Option<&Tensor>> =
             self.parameters.iter().map(|parameter| gradients.get(&parameter.var)).collect();
-        let squares = gradients.iter().flatten().map(|gradient| squared_norm(gradient));
-        let norm = squares.sum::<candle_core::Result<f64>>()?.sqrt();
+        let norm = squared_norms(gradients.iter().flatten().copied())?.sqrt();
         if !norm.is_finite() {
             return Err(Error::value(
                 "norm of the gradient",

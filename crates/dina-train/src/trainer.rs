@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use candle_core::{DType, Device, Tensor, Var};
 use dina_core::{ContentHash, Error, Mode, Objective, Parameter, Result, Seed, TensorFile, Tower};
 use dina_ops::running_average;
 use rand::RngExt;
@@ -78,7 +79,8 @@ pub struct Trainer<'a> {
     seed: Seed,
     identity: ContentHash,
     optimiser: AdamW,
-    average: Vec<Vec<f32>>,
+    /// Where the parameters are, in single precision.
+    average: Vec<Var>,
     start: Option<Evaluation>,
     best: Option<Best>,
     log: Vec<LogEntry>,
@@ -114,7 +116,8 @@ impl<'a> Trainer<'a> {
                 return Err(Error::value("parameter names", "all different", &parameter.name));
             }
         }
-        let average = parameters.iter().map(|p| values(&p.var)).collect::<Result<_>>()?;
+        let copy = |p: &Parameter| Var::from_tensor(&p.var.to_dtype(DType::F32)?.copy()?);
+        let average = parameters.iter().map(copy).collect::<candle_core::Result<_>>()?;
         let optimiser = AdamW::new(parameters)?;
         Ok(Self {
             model,
@@ -196,7 +199,8 @@ impl<'a> Trainer<'a> {
         let gradient_norm = self.optimiser.step(&loss.backward()?, rate, &self.config)?;
         objective.after_step()?;
         self.update_average()?;
-        let loss = loss.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
+        // Not every device has f64.
+        let loss = loss.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         self.log.push(LogEntry { step: step + 1, rate, loss, gradient_norm, validation: None });
         Ok(())
     }
@@ -217,7 +221,7 @@ impl<'a> Trainer<'a> {
     fn update_average(&mut self) -> Result<()> {
         let step = self.step_count() as f64;
         let decay = self.config.average.min((1. + step) / (10. + step));
-        for (average, parameter) in self.average.iter_mut().zip(self.optimiser.parameters()) {
+        for (average, parameter) in self.average.iter().zip(self.optimiser.parameters()) {
             running_average(average, &parameter.var, decay)?;
         }
         Ok(())
@@ -228,7 +232,8 @@ impl<'a> Trainer<'a> {
         validate: &mut impl FnMut() -> Result<Option<Evaluation>, E>,
     ) -> Result<Option<Evaluation>, E> {
         let weights = self.weights()?;
-        self.put(&self.average)?;
+        let average = self.average()?;
+        self.put(&average)?;
         let evaluation = validate();
         self.put(&weights)?;
         let evaluation = evaluation?;
@@ -240,13 +245,17 @@ impl<'a> Trainer<'a> {
         let score = |e: Option<Evaluation>| e.map_or(f64::NEG_INFINITY, |e| e.score);
         let better = |best: &Best| evaluation.is_none() || score(evaluation) > score(best.evaluation);
         if self.best.as_ref().is_none_or(better) {
-            self.best = Some(Best { step: self.step_count(), evaluation, weights: self.average.clone() });
+            self.best = Some(Best { step: self.step_count(), evaluation, weights: average });
         }
         Ok(evaluation)
     }
 
     fn weights(&self) -> Result<Vec<Vec<f32>>> {
         self.optimiser.parameters().iter().map(|p| values(&p.var)).collect()
+    }
+
+    fn average(&self) -> Result<Vec<Vec<f32>>> {
+        self.average.iter().map(|average| values(average)).collect()
     }
 
     fn put(&self, weights: &[Vec<f32>]) -> Result<()> {
@@ -260,12 +269,12 @@ impl<'a> Trainer<'a> {
     pub fn checkpoint(&self) -> Result<TensorFile> {
         let mut file = TensorFile::default();
         let best = self.best.as_ref().map(|best| &best.weights);
-        let weights = self.weights()?;
-        let sets = [("weights", Some(&weights)), ("average", Some(&self.average)), ("best", best)];
+        let (weights, average) = (self.weights()?, self.average()?);
+        let sets = [("weights", Some(&weights)), ("average", Some(&average)), ("best", best)];
         for (kind, set) in sets {
             for (parameter, values) in self.optimiser.parameters().iter().zip(set.into_iter().flatten()) {
-                let device = &candle_core::Device::Cpu;
-                let tensor = candle_core::Tensor::from_slice(values, parameter.var.shape(), device)?;
+                let device = &Device::Cpu;
+                let tensor = Tensor::from_slice(values, parameter.var.shape(), device)?;
                 file.tensors.insert(format!("{kind}.{}", parameter.name), tensor);
             }
         }
@@ -288,7 +297,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When the file is damaged, is no training checkpoint, or belongs to another run.
     pub fn resume(&mut self, path: &Path) -> Result<()> {
-        let file = TensorFile::read(path, &candle_core::Device::Cpu)?;
+        let file = TensorFile::read(path, &Device::Cpu)?;
         let wrong = |expected: &str, found: String| Error::value(path.display().to_string(), expected, found);
         let text = file
             .metadata
@@ -322,14 +331,16 @@ impl<'a> Trainer<'a> {
             .transpose()?;
         self.optimiser.restore(state.step, |name| file.tensor(name))?;
         self.put(&weights)?;
-        (self.average, self.start, self.best, self.log) = (average, state.start, best, state.log);
+        for (to, from) in self.average.iter().zip(average) {
+            to.set(&Tensor::from_vec(from, to.shape(), to.device())?)?;
+        }
+        (self.start, self.best, self.log) = (state.start, best, state.log);
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Tensor, Var};
     use dina_core::{FeatureMaps, MapSpec};
     use dina_loss::{InfoNce, InfoNceConfig};
     use ndarray::{Array2, Array3};
@@ -498,7 +509,7 @@ mod tests {
         let outcome = trainer.run::<Error>(&data, || Ok(None), |_| Ok(())).unwrap();
         assert_eq!((outcome.steps, outcome.best_step, outcome.best), (40, 40, None));
         assert!(trainer.log().iter().all(|entry| entry.validation.is_none()));
-        assert_eq!(parts.weights(), trainer.average.concat());
+        assert_eq!(parts.weights(), trainer.average().unwrap().concat());
     }
 
     #[test]
