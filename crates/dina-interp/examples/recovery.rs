@@ -22,9 +22,12 @@ struct Row {
 /// One seed of a population: every verdict with whether it was the truth, and the area.
 type Found = (Vec<(&'static str, bool)>, Option<f64>);
 
+/// Everything that is asked of a population, for a seed.
+type Analysis = fn(u64) -> Result<Found>;
+
 fn main() -> Result<()> {
     let seeds = seeds(std::env::args().nth(1).as_deref().unwrap_or("1..=10"))?;
-    let ask: [(&str, fn(u64) -> Result<Found>); 6] = [
+    let ask: [(&str, Analysis); 6] = [
         ("sparse", sparse),
         ("dense", dense),
         ("local", |seed| place(Population::Local, Extent::Local, seed)),

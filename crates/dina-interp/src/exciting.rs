@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn phases_of_an_energy_unit_differ() {
         let wave = |phase: f32| -> Vec<f32> {
-            (0..64).map(|i| ((i % 8) as f32 * 0.785_398_2 + phase).cos()).collect()
+            (0..64).map(|i| ((i % 8) as f32 * std::f32::consts::FRAC_PI_4 + phase).cos()).collect()
         };
         let pair = Tensor::from_vec([wave(0.), wave(1.570_796_4)].concat(), (2, 64), &Device::Cpu)
             .unwrap()

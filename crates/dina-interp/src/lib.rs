@@ -4,6 +4,8 @@ mod alignability;
 #[cfg(feature = "candle")]
 pub mod attribution;
 mod error;
+#[cfg(feature = "candle")]
+pub mod exciting;
 pub mod interaction;
 pub mod neurons;
 mod score;
@@ -11,8 +13,6 @@ mod shape_texture;
 pub mod space;
 #[cfg(test)]
 mod testing;
-#[cfg(feature = "candle")]
-pub mod exciting;
 #[cfg(feature = "candle")]
 pub mod trust;
 
