@@ -31,7 +31,7 @@ pub struct ImageTowerConfig {
 /// Images `[batch, 1, height, width]` to one level `v1`, `[batch, channels, height / stride, width / stride]`.
 ///
 /// Quadrature Gabor filters, ON/OFF simple and energy channels, divisive normalisation and a mixing
-/// matrix ([`normalized_mix`]) give a linear-nonlinear stage `z`. A local stream adds
+/// matrix ([`normalized_mix`](crate::ops::normalized_mix)) give a linear-nonlinear stage `z`. A local stream adds
 /// `V relu(K * z + b)` (3 x 3 convolution); a global stream takes the channel means over the map, `g`,
 /// and scales and shifts every channel by `1 + tanh(G g)` and `H g`. Both streams start at nothing, so that an
 /// untrained tower is a classical V1 model. A learned centre is subtracted last.
