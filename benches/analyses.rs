@@ -12,13 +12,12 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use dina_benches::{Flags, Peer, median};
+use dina_benches::{Flags, Peer, median, normal};
 use dina_core::Seed;
 use dina_decode::correlate;
 use dina_decode::ridge::RidgeDesign;
 use dina_stats::permutation::{Permutation, Scheme, mass};
 use ndarray::{Array2, Axis};
-use rand_distr::{Distribution, StandardNormal};
 
 /// Images and neurons of the deposit: one repeat is decoded from the other.
 const DECODE: (usize, usize) = (2_800, 10_000);
@@ -29,7 +28,7 @@ const PENALTIES: [f64; 10] = [1., 3., 10., 30., 100., 300., 1e3, 3e3, 1e4, 3e4];
 const TEST: (usize, usize, usize) = (100, 10_000, 10_000);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let flags = Flags::parse(&["--python", "--pairs", "--threads"])?;
+    let flags = Flags::parse(&["--python", "--pairs", "--threads"], &[])?;
     rayon::ThreadPoolBuilder::new().num_threads(flags.number("--threads", 2)?).build_global()?;
     let folder = tempfile::tempdir()?;
     let run = Run {
@@ -136,11 +135,6 @@ impl Run<'_> {
         }
         Ok(())
     }
-}
-
-fn normal(name: &str, rows: usize, columns: usize) -> Array2<f32> {
-    let mut stream = Seed::new(1).stream(name);
-    Array2::from_shape_simple_fn((rows, columns), || StandardNormal.sample(&mut stream))
 }
 
 /// Rows and columns of every matrix as 64-bit integers, and its values.

@@ -2,26 +2,31 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::str::FromStr;
 
-/// Flags of a bench, all of the form `--name value`.
+/// Flags of a bench, of the form `--name value`, or `--name` alone for a switch.
 pub struct Flags(BTreeMap<String, String>);
 
 impl Flags {
-    /// The flags of this process, which have to be among `known`.
+    /// The flags of this process, which have to be among `known`, or among `switches`, which take no value.
     ///
     /// # Errors
     /// When there is another one, or a value is missing.
-    pub fn parse(known: &[&str]) -> Result<Self, Box<dyn Error>> {
+    pub fn parse(known: &[&str], switches: &[&str]) -> Result<Self, Box<dyn Error>> {
         let mut flags = BTreeMap::new();
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             match word.as_str() {
                 // Cargo says so to every bench.
                 "--bench" => {}
+                name if switches.contains(&name) => {
+                    flags.insert(word, String::new());
+                }
                 name if known.contains(&name) => {
                     let value = words.next().ok_or_else(|| format!("{name} needs a value"))?;
                     flags.insert(word, value);
                 }
-                other => return Err(format!("no flag `{other}`; there are {known:?}").into()),
+                other => {
+                    return Err(format!("no flag `{other}`; there are {known:?} and {switches:?}").into());
+                }
             }
         }
         Ok(Self(flags))

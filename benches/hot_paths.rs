@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor, Var};
 use criterion::{Criterion, criterion_group, criterion_main};
+use dina_benches::normal as matrix;
 use dina_core::Seed;
 use dina_decode::correlate;
 use dina_decode::ridge::RidgeDesign;
@@ -20,8 +21,7 @@ use dina_ops::{
     info_nce, normalized_mix, read_in,
 };
 use dina_stats::permutation::{Permutation, Scheme, mass};
-use ndarray::{Array2, Array4};
-use rand_distr::{Distribution, StandardNormal};
+use ndarray::Array4;
 
 /// Images, channels, rows and columns of the maps, quadrature pairs, hidden channels, neurons.
 const BATCH: usize = 64;
@@ -34,11 +34,6 @@ const NEURONS: usize = 1000;
 fn var(name: &str, dims: &[usize]) -> Var {
     let tensor = normal(name, dims).and_then(|t| (t * 0.1)?.to_dtype(DType::F32));
     tensor.and_then(|t| Var::from_tensor(&t)).expect("a tensor of any size on the CPU")
-}
-
-fn array(name: &str, rows: usize, columns: usize) -> Array2<f32> {
-    let mut stream = Seed::new(1).stream(name);
-    Array2::from_shape_simple_fn((rows, columns), || StandardNormal.sample(&mut stream))
 }
 
 /// Forward, and forward with backward.
@@ -102,20 +97,20 @@ fn operations(c: &mut Criterion) {
 }
 
 fn analyses(c: &mut Criterion) {
-    let (a, b) = (array("a", 700, 2_500), array("b", 700, 2_500));
+    let (a, b) = (matrix("a", 700, 2_500), matrix("b", 700, 2_500));
     c.bench_function("correlate", |bench| bench.iter(|| correlate(a.view(), b.view())));
-    let (x, y) = (array("x", 500, 400), array("y", 500, 1_000));
+    let (x, y) = (matrix("x", 500, 400), matrix("y", 500, 1_000));
     c.bench_function("ridge", |bench| {
         bench.iter(|| RidgeDesign::new(x.view(), None).and_then(|design| design.regress(y.view())));
     });
     let scheme = Scheme::sign_flip(100).expect("items to flip");
     let permutation = Permutation { count: 2_000, ..Permutation::default() };
-    let data = array("data", 100, 2_500);
+    let data = matrix("data", 100, 2_500);
     c.bench_function("max_t", |bench| {
         bench.iter(|| mass::one_sample(&permutation, data.view(), &scheme, Seed::new(1)));
     });
     let maps = |name: &str| {
-        let values = array(name, 100, 8 * 100).into_raw_vec_and_offset().0;
+        let values = matrix(name, 100, 8 * 100).into_raw_vec_and_offset().0;
         Array4::from_shape_vec((100, 8, 10, 10), values).expect("as many values as the shape has")
     };
     let (image, neural) = (maps("image"), maps("neural"));

@@ -6,11 +6,12 @@
 //! of a step of the default towers runs alone: milliseconds, floating-point operations counted from the shapes, the rate, and its
 //! share of the measured ceiling. Medians.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::time::Instant;
 
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor, Var};
-use dina_benches::{Flags, median};
+use dina_benches::{Flags, IMAGE, median, timed};
 use dina_core::{Mode, Objective, Seed, Targets, Tower};
 use dina_loss::{InfoNce, InfoNceConfig, Similarity, cosine_logits};
 use dina_model::{Factorised, GaborConfig, ImageTower, ImageTowerConfig, LEVEL};
@@ -19,11 +20,10 @@ use dina_train::{AdamW, TrainConfig};
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 
-const IMAGE: (usize, usize) = (36, 48);
 const REPEATS: usize = 9;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let flags = Flags::parse(&["--neurons", "--batch", "--threads"])?;
+    let flags = Flags::parse(&["--neurons", "--batch", "--threads"], &[])?;
     let (neurons, batch) = (flags.number("--neurons", 3000)?, flags.number("--batch", 256)?);
     dina_ops::keep_large_blocks();
     rayon::ThreadPoolBuilder::new().num_threads(flags.number("--threads", 2)?).build_global()?;
@@ -43,7 +43,7 @@ fn product_rate() -> f64 {
     let n = 2048;
     let (a, b) = (vec![0.5f32; n * n], vec![0.25f32; n * n]);
     let mut c = vec![0f32; n * n];
-    let seconds = timed(REPEATS, || {
+    let Ok(seconds) = timed(REPEATS, || {
         // SAFETY: three row-major n x n matrices, the result borrowed exclusively.
         unsafe {
             gemm::gemm(
@@ -68,6 +68,7 @@ fn product_rate() -> f64 {
                 gemm::Parallelism::Rayon(0),
             );
         }
+        Ok::<_, Infallible>(())
     });
     2. * (n as f64).powi(3) / seconds / 1e9
 }
@@ -76,25 +77,13 @@ fn product_rate() -> f64 {
 fn copy_rate() -> f64 {
     let from = vec![1f32; 1 << 26];
     let mut to = vec![0f32; 1 << 26];
-    let seconds = timed(REPEATS, || {
+    let Ok(seconds) = timed(REPEATS, || {
         to.par_chunks_mut(1 << 16)
             .zip(from.par_chunks(1 << 16))
             .for_each(|(to, from)| to.copy_from_slice(from));
+        Ok::<_, Infallible>(())
     });
     8. * from.len() as f64 / seconds / 1e9
-}
-
-/// Median seconds of a call, after one that is not counted.
-fn timed(repeats: usize, mut work: impl FnMut()) -> f64 {
-    work();
-    let seconds: Vec<f64> = (0..repeats)
-        .map(|_| {
-            let start = Instant::now();
-            work();
-            start.elapsed().as_secs_f64()
-        })
-        .collect();
-    median(&seconds)
 }
 
 struct Table {
@@ -121,7 +110,7 @@ impl Table {
     ) -> Result<(), Box<dyn Error>> {
         let output = run()?;
         let gradient = Tensor::ones(output.shape(), output.dtype(), output.device())?;
-        self.line(&format!("{name}, forward"), timed(REPEATS, || drop(run())), forward);
+        self.line(&format!("{name}, forward"), timed(REPEATS, || run().map(drop))?, forward);
         let seconds: Vec<f64> = (0..=REPEATS)
             .map(|_| {
                 let seeded = run()?.apply_op1(SeedGradient(gradient.clone()))?;
@@ -256,9 +245,7 @@ fn whole(table: &mut Table, neurons: usize, batch: usize) -> Result<(), Box<dyn 
     let gradients = Tensor::stack(&loss, 0)?.sum_all()?.backward()?;
     let mut optimiser = AdamW::new(parameters)?;
     let train = TrainConfig::default();
-    let mut failure = Ok(0.);
-    let seconds = timed(REPEATS, || failure = optimiser.step(&gradients, 1e-6, &train));
-    failure?;
+    let seconds = timed(REPEATS, || optimiser.step(&gradients, 1e-6, &train).map(drop))?;
     // Weights and two moments read and written, the gradient read twice.
     println!("{:34} {:8.2} ms, {:.1} GB/s", "AdamW", 1e3 * seconds, 32. * elements as f64 / seconds / 1e9);
     Ok(())

@@ -11,15 +11,14 @@ use std::process::Command;
 use std::time::Instant;
 
 use candle_core::Device;
-use dina_benches::{Flags, median, numbers_of, peak_memory};
+use dina_benches::{Flags, IMAGE, median, normal, numbers_of, peak_memory, timed};
 use dina_core::{ContentHash, Seed, write_atomic};
 use dina_stats::permutation::{Permutation, Scheme, mass};
 use dina_study::{ModelConfig, Profile, Towers};
 use dina_train::{PairedData, TrainConfig, Trainer};
-use ndarray::{Array2, Array3};
+use ndarray::Array3;
 use rand_distr::{Distribution, StandardNormal};
 
-const IMAGE: (usize, usize) = (36, 48);
 const BATCH: usize = 128;
 
 /// What grows, its unit, and where it is measured.
@@ -30,7 +29,7 @@ const SERIES: [(&str, &str, [usize; 5]); 3] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let flags = Flags::parse(&["--svg", "--threads", "--what", "--size"])?;
+    let flags = Flags::parse(&["--svg", "--threads", "--what", "--size"], &[])?;
     rayon::ThreadPoolBuilder::new().num_threads(flags.number("--threads", 2)?).build_global()?;
     if let Some(what) = flags.text("--what") {
         let before = peak_memory().unwrap_or(0);
@@ -69,23 +68,10 @@ fn measure(what: &str, size: usize) -> Result<f64, Box<dyn Error>> {
             let data = normal("data", 100, 2_000);
             let scheme = Scheme::sign_flip(100)?;
             let permutation = Permutation { count: size, ..Permutation::default() };
-            timed(5, || mass::one_sample(&permutation, data.view(), &scheme, Seed::new(1)).map(drop))
+            Ok(timed(5, || mass::one_sample(&permutation, data.view(), &scheme, Seed::new(1)).map(drop))?)
         }
         other => Err(format!("nothing called `{other}` is measured").into()),
     }
-}
-
-fn timed<E: Error + 'static>(
-    repeats: usize,
-    mut work: impl FnMut() -> Result<(), E>,
-) -> Result<f64, Box<dyn Error>> {
-    let mut seconds = Vec::new();
-    for _ in 0..=repeats {
-        let start = Instant::now();
-        work()?;
-        seconds.push(start.elapsed().as_secs_f64());
-    }
-    Ok(median(&seconds[1..]))
 }
 
 fn step(neurons: usize) -> Result<f64, Box<dyn Error>> {
@@ -116,12 +102,7 @@ fn similarity(trials: usize) -> Result<f64, Box<dyn Error>> {
     let config = ModelConfig::for_data(IMAGE, 2., 1_000, false, Profile::Quick);
     let towers = Towers::new(config, Seed::new(1), &Device::Cpu)?;
     let (responses, images) = (normal("responses", trials, 1_000), images(400));
-    timed(5, || towers.similarity(responses.view(), images.view()).map(drop))
-}
-
-fn normal(name: &str, rows: usize, columns: usize) -> Array2<f32> {
-    let mut stream = Seed::new(1).stream(name);
-    Array2::from_shape_simple_fn((rows, columns), || StandardNormal.sample(&mut stream))
+    Ok(timed(5, || towers.similarity(responses.view(), images.view()).map(drop))?)
 }
 
 fn images(count: usize) -> Array3<f32> {

@@ -9,79 +9,47 @@
 
 use std::cell::Cell;
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use candle_core::Device;
-use dina_benches::{Peer, median, peak_memory};
+use dina_benches::{Flags, IMAGE, Peer, median, peak_memory};
 use dina_core::{ContentHash, Mode, Seed, TensorFile};
 use dina_study::{ModelConfig, Profile, Towers};
 use dina_train::{AdamW, Batches, PairedData, TrainConfig, Trainer};
 use ndarray::{Array2, Array3};
 use rand_distr::{Distribution, StandardNormal};
 
-/// Rows and columns of the images: a window of the default job.
-const IMAGE: (usize, usize) = (36, 48);
 /// Items that parity is shown on. Gradients jump where a hidden unit is at the kink of its rectifier, and the two
 /// sides may round to different sides of it: once in several million units, which a small batch seldom has.
 const PARITY_ITEMS: usize = 16;
 /// Largest differences, relative to the largest value of the tensor, that count as parity.
 const BOUNDS: [(&str, f64); 3] = [("maps", 1e-4), ("gradients", 1e-3), ("stepped", 1e-4)];
 
-struct Arguments {
-    python: PathBuf,
-    peer: bool,
-    neurons: usize,
-    batch: usize,
-    steps: usize,
-    threads: usize,
-}
-
-fn arguments() -> Result<Arguments, Box<dyn Error>> {
-    let mut found =
-        Arguments { python: "python3".into(), peer: true, neurons: 3000, batch: 256, steps: 9, threads: 2 };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut number = || -> Result<usize, Box<dyn Error>> {
-            Ok(words.next().ok_or(format!("{word} needs a number"))?.parse()?)
-        };
-        match word.as_str() {
-            // Cargo says so to every bench.
-            "--bench" => {}
-            "--no-peer" => found.peer = false,
-            "--neurons" => found.neurons = number()?,
-            "--batch" => found.batch = number()?,
-            "--steps" => found.steps = number()?,
-            "--threads" => found.threads = number()?,
-            "--python" => found.python = words.next().ok_or("--python needs a path")?.into(),
-            other => return Err(format!("no flag `{other}`").into()),
-        }
-    }
-    Ok(found)
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments = arguments()?;
+    let flags = Flags::parse(&["--python", "--neurons", "--batch", "--steps", "--threads"], &["--no-peer"])?;
+    let (neurons, batch) = (flags.number("--neurons", 3000)?, flags.number("--batch", 256)?);
     dina_ops::keep_large_blocks();
-    rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build_global()?;
+    rayon::ThreadPoolBuilder::new().num_threads(flags.number("--threads", 2)?).build_global()?;
     let folder = tempfile::tempdir()?;
-    let mut config = ModelConfig::for_data(IMAGE, 2., arguments.neurons, false, Profile::Quick);
+    let mut config = ModelConfig::for_data(IMAGE, 2., neurons, false, Profile::Quick);
     config.train = TrainConfig {
         // The first two steps of every side only warm up.
-        steps: arguments.steps + 2,
-        batch: arguments.batch,
+        steps: flags.number("--steps", 9)? + 2,
+        batch,
         validate_every: usize::MAX,
         patience: 1,
         ..config.train
     };
-    let data = data(arguments.neurons, 2 * arguments.batch)?;
+    let data = data(neurons, 2 * batch)?;
     let file = folder.path().join("towers.safetensors");
     write_reference(&config, &data, &file)?;
     let mut peers = Vec::new();
-    if arguments.peer {
+    if flags.text("--no-peer").is_none() {
+        let python = Path::new(flags.text("--python").unwrap_or("python3"));
         for kind in ["eager", "compiled"] {
             let path = file.to_str().ok_or("a temporary folder with a name in UTF-8")?;
-            peers.push((kind, Peer::start(&arguments.python, "towers.py", &[path, kind])?));
+            peers.push((kind, Peer::start(python, "towers.py", &[path, kind])?));
         }
     }
     for (kind, peer) in &mut peers {
