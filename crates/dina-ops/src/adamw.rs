@@ -54,7 +54,7 @@ pub fn adamw(parameter: &Var, gradient: &Tensor, first: &Var, second: &Var, step
         }
     }
     if gpu::takes(&[parameter, gradient]) && [first, second].iter().all(|m| m.dtype() == DType::F32) {
-        return gpu::adamw(parameter, gradient, [first, second], &Update::new(step).constants());
+        return gpu::adamw(parameter, gradient, [first, second], &Update::new(step));
     }
     let fused = parameter.device().is_cpu()
         && [parameter.as_tensor(), gradient, first, second].iter().all(|t| t.dtype() == DType::F32);
@@ -97,16 +97,15 @@ impl<F: FnOnce(&mut [f32]) -> Result<()>> InplaceOp1 for Write<F> {
 }
 
 /// The constants of one step, in the precision of the weights.
-struct Update {
-    keep: f32,
-    scale: f32,
-    beta1: f32,
-    beta2: f32,
+pub(crate) struct Update {
+    pub keep: f32,
+    pub scale: f32,
+    pub betas: [f32; 2],
     /// Rate over the bias correction of the first moment.
-    rate: f32,
+    pub rate: f32,
     /// Inverse bias correction of the second moment.
-    correct: f32,
-    epsilon: f32,
+    pub correct: f32,
+    pub epsilon: f32,
 }
 
 impl Update {
@@ -115,22 +114,10 @@ impl Update {
         Self {
             keep: (1. - step.rate * step.weight_decay) as f32,
             scale: step.scale as f32,
-            beta1: step.betas.0 as f32,
-            beta2: step.betas.1 as f32,
+            betas: [step.betas.0 as f32, step.betas.1 as f32],
             rate: rate as f32,
             correct: correct as f32,
             epsilon: step.epsilon as f32,
-        }
-    }
-
-    fn constants(&self) -> gpu::Constants {
-        gpu::Constants {
-            keep: self.keep,
-            scale: self.scale,
-            betas: [self.beta1, self.beta2],
-            rate: self.rate,
-            correct: self.correct,
-            epsilon: self.epsilon,
         }
     }
 
@@ -149,10 +136,11 @@ impl Update {
 
     #[inline(always)]
     fn chunk(&self, weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+        let [beta1, beta2] = self.betas;
         for (((w, g), m), v) in weights.iter_mut().zip(gradient).zip(first).zip(second) {
             let g = g * self.scale;
-            *m = self.beta1 * *m + (1. - self.beta1) * g;
-            *v = self.beta2 * *v + (1. - self.beta2) * g * g;
+            *m = beta1 * *m + (1. - beta1) * g;
+            *v = beta2 * *v + (1. - beta2) * g * g;
             *w = *w * self.keep - self.rate * *m / ((*v * self.correct).sqrt() + self.epsilon);
         }
     }
@@ -186,10 +174,15 @@ pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
             .par_chunks(CHUNK)
             .map(|part| {
                 // Short sums in f32, long ones in f64: exact enough, and as fast as memory.
-                let short = part.chunks(SHORT).map(|short| f64::from(dot(short, short)));
                 vectorised(
                     #[inline(always)]
-                    || short.sum(),
+                    || {
+                        let mut sum = 0.;
+                        for short in part.chunks(SHORT) {
+                            sum += f64::from(dot(short, short));
+                        }
+                        sum
+                    },
                 )
             })
             .collect();

@@ -279,7 +279,7 @@ fn gradients<T: Real>(
             let mut kernel_gradient = vec![T::zero(); kernel.len()];
             let mut scratch = Scratch::new(plan);
             // Gradients of the frames; of a pointwise convolution the products are the image's own gradient.
-            let mut outer_frames = scratch.frames.clone();
+            let mut outer_frames = if wants_input { scratch.frames.clone() } else { Vec::new() };
             for item in 0..CHUNK.min(plan.batch - chunk * CHUNK) {
                 let image = &input[(chunk * CHUNK + item) * plan.image_len()..][..plan.image_len()];
                 let outer = &gradient[(chunk * CHUNK + item) * plan.output_len()..][..plan.output_len()];

@@ -450,7 +450,7 @@ fn gradients<T: Real>(
         .zip(gradient.par_chunks(CHUNK * plan.map_len()))
         .map(|((of_images, images), outer)| {
             let mut scratch = Scratch::new(plan);
-            let mut back = Back::new(plan, kernels.len(), packed.len());
+            let mut back = Back::new(plan, kernels.len(), packed.len(), wants_pyramid);
             let items = images.chunks(plan.image_len()).zip(outer.chunks(plan.map_len()));
             for (index, (image, outer)) in items.enumerate() {
                 scratch.run(plan, image, kernels, packed);
@@ -479,10 +479,12 @@ struct Back<T> {
     filtered: Vec<T>,
     s: Vec<T>,
     means: Vec<T>,
+    /// Of the pyramid; empty where its gradient is not wanted.
+    frames: Vec<T>,
 }
 
 impl<T: Real> Back<T> {
-    fn new(plan: &Plan, kernels: usize, packed: usize) -> Self {
+    fn new(plan: &Plan, kernels: usize, packed: usize, wants_pyramid: bool) -> Self {
         let zeros = |len: usize| vec![T::zero(); len];
         let positions = plan.positions();
         Self {
@@ -496,6 +498,7 @@ impl<T: Real> Back<T> {
             filtered: zeros(2 * plan.pairs * positions),
             s: zeros(positions),
             means: zeros(plan.channels),
+            frames: plan.unfold.frames(if wants_pyramid { plan.scales() } else { 0 }),
         }
     }
 
@@ -591,7 +594,7 @@ impl<T: Real> Back<T> {
             &mut self.filtered,
         );
         let (rows, taps) = (plan.filters_per_scale(), plan.taps());
-        let mut of_frames = of_image.as_ref().map(|_| plan.unfold.frames::<T>(plan.scales()));
+        self.frames.fill(T::zero());
         for scale in 0..plan.scales() {
             let dilation = plan.bank.dilations[scale];
             plan.unfold.unfold(scale..scale + 1, dilation, &scratch.frames, &mut scratch.columns);
@@ -604,14 +607,14 @@ impl<T: Real> Back<T> {
                 true,
                 false,
             );
-            if let Some(frames) = &mut of_frames {
+            if of_image.is_some() {
                 let filters = plan.filters(kernels, scale);
                 product(filters.t(), of_filtered, &mut scratch.columns, false, false);
-                plan.unfold.fold(scale..scale + 1, dilation, &scratch.columns, frames);
+                plan.unfold.fold(scale..scale + 1, dilation, &scratch.columns, &mut self.frames);
             }
         }
-        if let (Some(frames), Some(of_image)) = (of_frames, of_image) {
-            plan.unfold.drain(&frames, of_image);
+        if let Some(of_image) = of_image {
+            plan.unfold.drain(&self.frames, of_image);
         }
     }
 }

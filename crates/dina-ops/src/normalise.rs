@@ -1,7 +1,7 @@
 //! Simple and complex channels of one image with divisive normalisation, and the way back.
 
 use crate::real::Real;
-use crate::vector::{add_scaled, dot, sum, vectorised};
+use crate::vector::{dot, sum, vectorised};
 
 /// Keeps the energy differentiable at zero.
 pub(crate) const EPSILON: f64 = 1e-4;
@@ -158,12 +158,13 @@ pub(crate) fn channel_means<T: Real>(maps: &[T], means: &mut [T], positions: usi
 
 /// `to[c, p] += values[c]`.
 pub(crate) fn add_per_channel<T: Real>(to: &mut [T], values: &[T], positions: usize) {
-    let ones = vec![T::one(); positions];
     vectorised(
         #[inline(always)]
         || {
             for (channel, value) in to.chunks_exact_mut(positions).zip(values) {
-                add_scaled(channel, *value, &ones);
+                for to in channel {
+                    *to += *value;
+                }
             }
         },
     );

@@ -33,6 +33,19 @@ impl Group {
         self.taps == 1 && self.stride == 1
     }
 
+    /// What both kernels take after the counts of images and planes.
+    fn geometry(&self) -> Result<[Argument<'static>; 7]> {
+        Ok([
+            count(self.height)?,
+            count(self.width)?,
+            count(self.taps)?,
+            count(self.stride)?,
+            count(self.dilation)?,
+            count(self.rows)?,
+            count(self.columns)?,
+        ])
+    }
+
     /// The group's neighbourhoods, `[batch, depth, positions]`, from images `[batch, planes, height, width]`.
     fn unfold(&self, images: &Tensor) -> Result<Tensor> {
         let (batch, planes, _, _) = images.dims4()?;
@@ -41,21 +54,9 @@ impl Group {
             return part.reshape((batch, self.inputs, self.positions()));
         }
         let columns = empty((batch, self.depth(), self.positions()), images.dtype(), images.device())?;
-        let arguments = [
-            Argument::Input(images),
-            Argument::Output(&columns),
-            count(batch)?,
-            count(planes)?,
-            count(self.first)?,
-            count(self.inputs)?,
-            count(self.height)?,
-            count(self.width)?,
-            count(self.taps)?,
-            count(self.stride)?,
-            count(self.dilation)?,
-            count(self.rows)?,
-            count(self.columns)?,
-        ];
+        let counts = [count(batch)?, count(planes)?, count(self.first)?, count(self.inputs)?];
+        let mut arguments = vec![Argument::Input(images), Argument::Output(&columns)];
+        arguments.extend(counts.into_iter().chain(self.geometry()?));
         launch("unfold", images.dtype(), &arguments, lanes(columns.elem_count()))?;
         Ok(columns)
     }
@@ -68,19 +69,8 @@ impl Group {
             return columns.reshape(shape);
         }
         let images = empty(shape, columns.dtype(), columns.device())?;
-        let arguments = [
-            Argument::Input(columns),
-            Argument::Output(&images),
-            count(batch)?,
-            count(self.inputs)?,
-            count(self.height)?,
-            count(self.width)?,
-            count(self.taps)?,
-            count(self.stride)?,
-            count(self.dilation)?,
-            count(self.rows)?,
-            count(self.columns)?,
-        ];
+        let mut arguments = vec![Argument::Input(columns), Argument::Output(&images)];
+        arguments.extend([count(batch)?, count(self.inputs)?].into_iter().chain(self.geometry()?));
         launch("fold", columns.dtype(), &arguments, lanes(images.elem_count()))?;
         Ok(images)
     }

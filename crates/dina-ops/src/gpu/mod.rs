@@ -27,7 +27,7 @@ pub(crate) use cosine::grouped_cosine;
 pub(crate) use image_stack::image_stack;
 pub(crate) use info_nce::info_nce;
 pub(crate) use mix::normalized_mix;
-pub(crate) use optimiser::{Constants, adamw, running_average, squared_norms};
+pub(crate) use optimiser::{adamw, running_average, squared_norms};
 pub(crate) use read_in::read_in;
 
 use candle_core::{DType, Result, Tensor};

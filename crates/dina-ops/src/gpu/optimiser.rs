@@ -4,19 +4,10 @@ use candle_core::{DType, Result, Tensor};
 
 use super::launch::{Argument, empty, lanes, launch};
 use super::source::BLOCK;
-
-/// The constants of a step, in single precision.
-pub(crate) struct Constants {
-    pub keep: f32,
-    pub scale: f32,
-    pub betas: [f32; 2],
-    pub rate: f32,
-    pub correct: f32,
-    pub epsilon: f32,
-}
+use crate::adamw::Update;
 
 /// One step in place; the moments are `f32`, weights and gradient of one type. The shapes were checked.
-pub(crate) fn adamw(weights: &Tensor, gradient: &Tensor, moments: [&Tensor; 2], c: &Constants) -> Result<()> {
+pub(crate) fn adamw(weights: &Tensor, gradient: &Tensor, moments: [&Tensor; 2], c: &Update) -> Result<()> {
     let gradient = gradient.contiguous()?;
     let number = weights.elem_count();
     let arguments = [
@@ -86,8 +77,8 @@ mod tests {
     use super::*;
     use crate::gpu::host::{available, bf16, f32s};
 
-    fn constants() -> Constants {
-        Constants { keep: 0.99, scale: 0.5, betas: [0.9, 0.99], rate: 0.1, correct: 1.5, epsilon: 1e-8 }
+    fn constants() -> Update {
+        Update { keep: 0.99, scale: 0.5, betas: [0.9, 0.99], rate: 0.1, correct: 1.5, epsilon: 1e-8 }
     }
 
     #[test]
