@@ -193,9 +193,20 @@ pub fn compare_objectives(
     let (mut runs, mut pairs, mut p) = (Vec::new(), Vec::new(), Vec::new());
     for &start in &study.starts {
         let mut cells = Vec::new();
+        // Objectives differ neither in their data nor in the closed form.
+        let config = model_config(dataset, fold, study.profile, study.objectives[0], start)?;
+        let mut common = Common::new(dataset, fold, &config, device)?;
         for &objective in &study.objectives {
             for index in 0..study.seeds {
-                cells.push(train(dataset, fold, study, (objective, start, index), seed, device)?);
+                cells.push(train(
+                    dataset,
+                    fold,
+                    study,
+                    &mut common,
+                    (objective, start, index),
+                    seed,
+                    device,
+                )?);
                 progress.advance(runs.len() + cells.len(), objective.name());
             }
         }
@@ -224,6 +235,7 @@ fn train(
     dataset: &Dataset,
     fold: &Fold,
     study: &ObjectiveStudy,
+    common: &mut Common,
     (objective, start, index): (ObjectiveKind, Start, usize),
     seed: Seed,
     device: &Device,
@@ -233,7 +245,6 @@ fn train(
     config.train.learning_rate = study.learning_rate;
     // Without a validation nothing counts as waiting for a better one.
     config.train.validate_every = study.steps.max(1);
-    let mut common = Common::new(dataset, fold, &config, device)?;
     // The same weights, batches and dropout for every objective.
     let draws = seed.child("train").index(index);
     let towers = Towers::started(config.clone(), draws, device, common.weights(&config, device)?)?;
