@@ -5,6 +5,7 @@
 
 use candle_core::Tensor;
 use dina_core::{Error as CoreError, Seed, Tower};
+use dina_stats::{Error as StatsError, reliability::Correlation};
 use ndarray::ArrayD;
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
@@ -156,7 +157,7 @@ fn sorted(
         targets: order.iter().map(|&start| reached(start)).collect(),
         converged: order.iter().map(converged).collect(),
         contrasts: order.iter().map(|&start| rms(&climbers[start])).collect(),
-        alike: order.iter().map(|&start| correlation(best, &climbers[start])).collect(),
+        alike: order.iter().map(|&start| correlation(best, &climbers[start])).collect::<Result<_>>()?,
         traces: order.iter().map(|&start| traces[start].clone()).collect(),
     })
 }
@@ -165,16 +166,13 @@ fn rms(values: &[f64]) -> f64 {
     (values.iter().map(|v| v * v).sum::<f64>() / values.len() as f64).sqrt()
 }
 
-/// 0 where one of the two is constant.
-fn correlation(a: &[f64], b: &[f64]) -> f64 {
-    let centred = |v: &[f64]| -> Vec<f64> {
-        let mean = v.iter().sum::<f64>() / v.len() as f64;
-        v.iter().map(|x| x - mean).collect()
-    };
-    let (a, b) = (centred(a), centred(b));
-    let product: f64 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
-    let scale = rms(&a) * rms(&b) * a.len() as f64;
-    if scale > 0. { (product / scale).clamp(-1., 1.) } else { 0. }
+/// 0 where one of the two is constant, or there is only one value.
+fn correlation(a: &[f64], b: &[f64]) -> Result<f64> {
+    match Correlation::pearson(a, b) {
+        Ok(r) => Ok(r.get()),
+        Err(StatsError::Constant { .. } | StatsError::TooFew { .. }) => Ok(0.),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Contrast and bounds in turn; the bounds have the last word.
@@ -270,7 +268,7 @@ mod tests {
             assert!(found.converged.iter().all(|&c| c), "{:?}", found.traces);
             for (input, contrast) in found.inputs.outer_iter().zip(&found.contrasts) {
                 let input: Vec<f64> = input.iter().map(|&v| f64::from(v)).collect();
-                let r = correlation(&input, &wide);
+                let r = correlation(&input, &wide).unwrap();
                 assert!(r > least, "{smoothing}: {r}");
                 assert!((contrast - 2.).abs() < 1e-6);
             }

@@ -1,7 +1,8 @@
 //! Towers whose attributions are known.
 
 use candle_core::{DType, Device, Tensor, Var};
-use dina_core::{FeatureMaps, MapSpec, Mode, Parameter, Result, Tower};
+use dina_core::{FeatureMaps, MapSpec, Mode, Parameter, Result, Seed, Tower};
+use dina_model::{GaborConfig, ImageTower, ImageTowerConfig};
 
 /// Maps of one position, `[batch, channels, 1, 1]`, as a function of the flattened input.
 pub(crate) struct Toy<F> {
@@ -30,6 +31,19 @@ impl<F: Fn(&Tensor) -> candle_core::Result<Tensor> + Send + Sync> Tower for Toy<
     }
 }
 
+/// A default image tower of 8 x 10 pixels and three channels.
+pub(crate) fn image_tower(seed: u64) -> ImageTower {
+    let config = ImageTowerConfig {
+        height: 8,
+        width: 10,
+        degrees_per_pixel: 2.,
+        gabor: GaborConfig { kernel: 5, orientations: 2, dilations: vec![1, 2], ..Default::default() },
+        channels: 3,
+        hidden: 4,
+    };
+    ImageTower::new(config, Seed::new(seed), &Device::Cpu).unwrap()
+}
+
 /// `f(x) = w x` in one channel.
 pub(crate) fn linear(weights: &[f32]) -> impl Tower + use<> {
     let column = Tensor::from_slice(weights, (weights.len(), 1), &Device::Cpu).unwrap();
@@ -46,7 +60,7 @@ pub(crate) fn rows(values: &[&[f32]]) -> Tensor {
 /// Normal inputs.
 pub(crate) fn noise(dims: &[usize], seed: u64) -> Tensor {
     use rand_distr::{Distribution, StandardNormal};
-    let mut stream = dina_core::Seed::new(seed).stream("inputs");
+    let mut stream = Seed::new(seed).stream("inputs");
     let values: Vec<f32> = (0..dims.iter().product()).map(|_| StandardNormal.sample(&mut stream)).collect();
     Tensor::from_vec(values, dims, &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap()
 }

@@ -1,6 +1,6 @@
 use candle_core::{DType, Device, Tensor};
 use dina_core::{MapSpec, Mode, Seed, Tower};
-use dina_model::{Dense, Factorised, GaborConfig, ImageTower, ImageTowerConfig};
+use dina_model::{Dense, Factorised, ImageTower};
 use ndarray::{Array3, Array4, ArrayD};
 
 use super::testing::{Toy, linear, noise, rows};
@@ -14,15 +14,7 @@ fn close(found: &ArrayD<f32>, expected: &[f32], tolerance: f32) {
 }
 
 fn image_tower(seed: u64) -> ImageTower {
-    let config = ImageTowerConfig {
-        height: 8,
-        width: 10,
-        degrees_per_pixel: 2.,
-        gabor: GaborConfig { kernel: 5, orientations: 2, dilations: vec![1, 2], ..Default::default() },
-        channels: 3,
-        hidden: 4,
-    };
-    let tower = ImageTower::new(config, Seed::new(seed), &Device::Cpu).unwrap();
+    let tower = super::testing::image_tower(seed);
     // What starts at nothing is moved, so that the streams matter.
     for (index, parameter) in tower.parameters().iter().enumerate() {
         let moved =

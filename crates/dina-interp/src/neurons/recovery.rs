@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
-/// How well a value tells informative neurons from others, where the truth is known.
+/// How well a value tells informative neurons, or other inputs, from the rest, where the truth is known.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Recovery {
     /// Area under the receiver operating characteristic: the chance that an informative neuron has a larger value than
@@ -20,32 +20,32 @@ pub struct Recovery {
     pub level: f64,
     /// One-sided p of the Mann-Whitney test.
     pub p: f64,
-    /// Informative neurons.
+    /// Informative ones.
     pub informative: usize,
-    /// Other neurons.
+    /// Others.
     pub others: usize,
 }
 
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { auc, low, high, p, informative, others, .. } = self;
-        let level = self.level * 100.;
+        let level = (self.level * 1e4).round() / 1e2;
         write!(
             f,
             "area under ROC {auc:.3} ({level} % interval {low:.3} to {high:.3}; chance 0.5), p = {p:.2e}, {informative} \
-             informative and {others} other neurons"
+             informative and {others} others"
         )
     }
 }
 
-/// Area under ROC of `values` for the neurons that are `informative`, (delta + 1) / 2 with Cliff's delta and Feng and Cliff's
+/// Area under ROC of `values` for those that are `informative`, (delta + 1) / 2 with Cliff's delta and Feng and Cliff's
 /// interval of it (see [`dina_stats::effect::cliff_delta`]).
 ///
 /// # Errors
-/// When lengths differ, a value is not finite, or there are fewer than two neurons of either kind.
+/// When lengths differ, a value is not finite, or there are fewer than two of either kind.
 pub fn recovery(values: &[f64], informative: &[bool], level: f64) -> Result<Recovery> {
     if values.len() != informative.len() {
-        return Err(CoreError::shape("informative neurons", values.len(), informative.len()).into());
+        return Err(CoreError::shape("informative ones", values.len(), informative.len()).into());
     }
     let of = |kind: bool| -> Vec<f64> {
         values.iter().zip(informative).filter(|(_, is)| **is == kind).map(|(v, _)| *v).collect()
@@ -58,7 +58,7 @@ pub fn recovery(values: &[f64], informative: &[bool], level: f64) -> Result<Reco
     } else {
         mann_whitney(&yes, &no, Tail::Greater)?.p
     };
-    let area = |delta: f64| (delta + 1.) / 2.;
+    let area = |delta: f64| ((delta + 1.) / 2.).clamp(0., 1.);
     Ok(Recovery {
         auc: area(delta.estimate),
         low: area(delta.low),

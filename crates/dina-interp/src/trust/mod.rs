@@ -22,7 +22,7 @@ pub use agreement::{Similarity, agreement, similarity};
 pub use cascade::{Cascade, CascadeConfig, CascadeStep, cascade};
 pub use check::{Check, CheckKind, Checks, Verdict};
 pub use perturbation::{OrderTest, Perturbation, PerturbationConfig, deletion_insertion};
-pub use truth::{Overlap, Recovery, overlap, recovery};
+pub use truth::{Overlap, overlap, recovery};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 use candle_core::{Device, Tensor, Var};
 use dina_core::{Seed, Tower};
-use dina_model::{GaborConfig, ImageTower, ImageTowerConfig};
+use dina_model::ImageTower;
 use dina_stats::bootstrap::Bootstrap;
 use ndarray::{Array2, ArrayD, IxDyn};
 
@@ -9,20 +9,12 @@ use crate::{
     Result,
     attribution::{
         Attribution, Explainer, IntegratedGradients, Target,
-        testing::{Toy, linear, noise},
+        testing::{Toy, image_tower, linear, noise},
     },
 };
 
 fn tower() -> ImageTower {
-    let config = ImageTowerConfig {
-        height: 8,
-        width: 10,
-        degrees_per_pixel: 2.,
-        gabor: GaborConfig { kernel: 5, orientations: 2, dilations: vec![1, 2], ..Default::default() },
-        channels: 3,
-        hidden: 4,
-    };
-    ImageTower::new(config, Seed::new(1), &Device::Cpu).unwrap()
+    image_tower(1)
 }
 
 /// Two layers with random weights.
@@ -167,7 +159,7 @@ fn informative_inputs_are_recovered() {
     let attribution = product(&tower, &noise(&[20, 40], 4)).unwrap();
     let truth: Vec<bool> = (0..40).map(|i| i < 8).collect();
     let found = recovery(&attribution, &truth, 0.95).unwrap();
-    assert_eq!(found.area, 1.);
+    assert_eq!(found.auc, 1.);
     assert!(found.p < 1e-4);
     assert_eq!(found.check(0.5).verdict, Verdict::Passed, "{found}");
     let field = Array2::from_shape_fn((1, 40), |(_, i)| i < 8);
@@ -177,7 +169,7 @@ fn informative_inputs_are_recovered() {
     // Nothing is known where all attributions are equal.
     let flat = Attribution::other(ArrayD::ones(IxDyn(&[3, 40])), vec![0.; 3]);
     let found = recovery(&flat, &truth, 0.95).unwrap();
-    assert_eq!((found.area, found.p), (0.5, 1.));
+    assert_eq!((found.auc, found.p), (0.5, 1.));
     assert_ne!(found.check(0.5).verdict, Verdict::Passed);
     let shares = overlap(&flat, field.view(), &Bootstrap::default(), Seed::new(1)).unwrap();
     assert!(shares.items.iter().all(|s| (s - 0.2).abs() < 1e-12));

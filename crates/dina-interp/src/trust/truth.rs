@@ -1,12 +1,5 @@
-use std::fmt;
-
 use dina_core::{Error as CoreError, Seed};
-use dina_stats::{
-    bootstrap::{Bootstrap, Interval},
-    classical::mann_whitney,
-    effect::cliff_delta,
-    permutation::Tail,
-};
+use dina_stats::bootstrap::{Bootstrap, Interval};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
@@ -14,53 +7,22 @@ use super::{
     Check, CheckKind,
     agreement::{ends, mean_interval},
 };
-use crate::{Result, attribution::Attribution};
-
-/// Whether attributions find the inputs that truly matter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Recovery {
-    /// Area under the ROC curve of the mean absolute attribution for informative against other inputs; chance is 0.5.
-    pub area: f64,
-    /// Lower end of its interval.
-    pub low: f64,
-    /// Upper end of its interval.
-    pub high: f64,
-    /// Coverage of the interval.
-    pub level: f64,
-    /// One-sided p by Mann and Whitney's test.
-    pub p: f64,
-    /// Informative inputs.
-    pub informative: usize,
-    /// Other inputs.
-    pub others: usize,
-}
+use crate::{
+    Result,
+    attribution::Attribution,
+    neurons::{self, Recovery},
+};
 
 impl Recovery {
     /// Whether the interval of the area begins above `smallest`, such as 0.5.
     pub fn check(&self, smallest: f64) -> Check {
-        let check = Check::above(CheckKind::Recovery, [self.area, self.low, self.high], smallest);
+        let check = Check::above(CheckKind::Recovery, [self.auc, self.low, self.high], smallest);
         Check { p: Some(self.p), ..check }
     }
 }
 
-impl fmt::Display for Recovery {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { area, low, high, level, p, informative, others } = self;
-        write!(
-            f,
-            "area under ROC {area:.3} ({} % interval {low:.3} to {high:.3}; chance 0.5), p = {p:.2e}, {informative} \
-             informative and {others} other inputs",
-            (level * 1e4).round() / 1e2
-        )
-    }
-}
-
 /// The area under the ROC curve of the mean absolute attribution over items, with `informative` saying per input (flattened)
-/// whether it matters.
-///
-/// The area is the share of pairs of an informative and another input in which the informative one is attributed
-/// more, `(1 + Cliff's delta) / 2`, and its interval that of Cliff's delta.
-///
+/// whether it matters: [`neurons::recovery`](crate::neurons::recovery()) of it.
 /// # Errors
 /// When `informative` has another length than an item, or holds fewer than two of either kind.
 pub fn recovery(attribution: &Attribution, informative: &[bool], level: f64) -> Result<Recovery> {
@@ -70,27 +32,7 @@ pub fn recovery(attribution: &Attribution, informative: &[bool], level: f64) -> 
         return Err(CoreError::shape("informative inputs", width, informative.len()).into());
     }
     let mean = |input: usize| absolute.iter().map(|item| item[input]).sum::<f64>() / absolute.len() as f64;
-    let of = |kind: bool| -> Vec<f64> {
-        (0..width).filter(|&input| informative[input] == kind).map(mean).collect()
-    };
-    let (first, second) = (of(true), of(false));
-    let delta = cliff_delta(&first, &second, level)?;
-    let area = |delta: f64| ((1. + delta) / 2.).clamp(0., 1.);
-    // All attributions equal: no evidence, rather than no answer.
-    let p = match mann_whitney(&first, &second, Tail::Greater) {
-        Ok(test) => test.p,
-        Err(dina_stats::Error::Constant { .. }) => 1.,
-        Err(error) => return Err(error.into()),
-    };
-    Ok(Recovery {
-        area: area(delta.estimate),
-        low: area(delta.low),
-        high: area(delta.high),
-        level,
-        p,
-        informative: first.len(),
-        others: second.len(),
-    })
+    neurons::recovery(&(0..width).map(mean).collect::<Vec<_>>(), informative, level)
 }
 
 /// How much of a true field the strongest attributions cover.
