@@ -25,7 +25,7 @@ fn run(flags: &Flags) -> Result<()> {
     let progress = Terminal::default();
     let prepared = job.prepare(&progress)?;
     let trained = job.load_trained(&prepared)?;
-    job.finish(prepared, &trained, &progress)?;
+    job.finish(prepared, &trained, None, &progress)?;
     println!("report: {}", job.out.join("report.html").display());
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dina_examples::{JobFlags, Terminal, exit, job, summary_lines};
+use dina_study::claims::{Judged, standard};
 use dina_study::{Progress, Result, Results};
 
 /// Aligns images and V1 responses, decodes held-out images, and writes a report.
@@ -31,8 +32,10 @@ fn run(flags: &Flags) -> Result<()> {
         progress.say(&line);
     }
     let trained = job.train(&mut prepared, &progress)?;
-    let results = job.finish(prepared, &trained, &progress)?;
+    let studied = job.study(&mut prepared, &standard(), &progress)?;
+    let results = job.finish(prepared, &trained, Some(&studied), &progress)?;
     print(&results);
+    print_claims(&results.claims);
     println!("report: {}", job.out.join("report.html").display());
     Ok(())
 }
@@ -58,6 +61,30 @@ fn print(results: &Results) {
             f.top5,
             f.two_way,
             f.p
+        );
+    }
+}
+
+fn print_claims(claims: &[Judged]) {
+    println!(
+        "{:13} {:26} {:>8} {:>18} {:>8} {:>7} {:>7}",
+        "claim", "verdict", "effect", "interval", "p", "power", "false"
+    );
+    for claim in claims {
+        let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.3}"));
+        let interval = match (claim.ci_low, claim.ci_high) {
+            (Some(low), Some(high)) => format!("[{low:.3}, {high:.3}]"),
+            _ => "-".to_owned(),
+        };
+        println!(
+            "{:13} {:26} {:>8} {:>18} {:>8} {:>7} {:>7}",
+            claim.id,
+            claim.verdict.to_string(),
+            number(claim.effect),
+            interval,
+            number(claim.p_adjusted),
+            number(claim.power),
+            number(claim.false_support)
         );
     }
 }

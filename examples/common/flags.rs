@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use dina_study::{JobConfig, ObjectiveKind, Profile, Start};
+use dina_data::simulate::Population;
+use dina_study::{JobConfig, ObjectiveKind, Profile, Source, Start};
 
 /// Where the recording comes from.
 #[derive(Debug, Clone, Args)]
@@ -23,6 +24,9 @@ pub struct JobFlags {
     /// Recording and images
     #[command(flatten)]
     pub data: DataFlags,
+    /// Simulated population to take in the place of the default one, such as coarse, fine, category or null
+    #[arg(long, value_name = "NAME", conflicts_with = "recording")]
+    pub population: Option<Population>,
     /// How much work: smoke (seconds), quick (minutes), full (hours)
     #[arg(long, default_value_t = Profile::Quick)]
     pub profile: Profile,
@@ -77,6 +81,9 @@ impl JobFlags {
             ),
             _ => JobConfig::simulated(self.profile, self.seed),
         };
+        if let (Some(population), Source::Simulated(simulation)) = (self.population, &mut config.source) {
+            simulation.population = population;
+        }
         if let Some(folds) = self.folds {
             config.folds = Some(folds.into());
         }

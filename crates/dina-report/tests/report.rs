@@ -20,6 +20,13 @@ fn empty(value: f64) -> Report {
     report.recording.self_retrieval = Some(SelfRetrieval { pool: 0, top1: value, top5: value });
     report.recording.reliability = Vec::new();
     report.identification = Vec::new();
+    report.claims = Claims {
+        claims: Vec::new(),
+        correction: String::new(),
+        calibration: String::new(),
+        registration: String::new(),
+    }
+    .into();
     report.comparisons = Vec::new().into();
     report.ceilings = Vec::new().into();
     report.ranks = Vec::new().into();
@@ -37,6 +44,7 @@ fn empty(value: f64) -> Report {
 
 fn absent() -> Report {
     let mut report = empty(0.5);
+    report.claims = Part::absent("the reason for claims");
     report.comparisons = Part::absent("the reason for comparisons");
     report.ceilings = Part::absent("the reason for ceilings");
     report.ranks = Part::absent("the reason for ranks");
@@ -81,6 +89,21 @@ fn filled_with(value: f64) -> Report {
         for run in runs {
             let curves = [&mut run.train_loss, &mut run.validation_loss, &mut run.validation_top1];
             curves.into_iter().flatten().for_each(|s| s.value = value);
+        }
+    }
+    if let Part::Present(claims) = &mut report.claims {
+        for claim in &mut claims.claims {
+            let images = 10;
+            claim.effect = Some(ClaimEffect {
+                estimate: value,
+                ci_low: value,
+                ci_high: value,
+                p_adjusted: value,
+                images,
+            });
+            claim.smallest = value;
+            claim.controls.iter_mut().for_each(|c| c.value = value);
+            claim.known.iter_mut().for_each(|k| k.effect = value);
         }
     }
     if let Part::Present(levels) = &mut report.alignability {
@@ -160,6 +183,17 @@ fn hostile() -> Report {
     let mut own = report.identification[0].clone();
     own.decoder = name();
     report.identification.push(own);
+    if let Part::Present(claims) = &mut report.claims {
+        for claim in &mut claims.claims {
+            claim.id = format!("{HOSTILE} {}", claim.id);
+            (claim.heading, claim.statement) = (name(), name());
+            (claim.unit, claim.statistic, claim.reason) = (name(), name(), Some(name()));
+            claim.known[0].population = name();
+            claim.controls[0].name = name();
+            claim.details[0].0 = name();
+        }
+        claims.registration = name();
+    }
     if let Part::Present(comparisons) = &mut report.comparisons {
         comparisons[0].baseline = name();
     }
@@ -292,6 +326,11 @@ fn a_complete_report_has_every_figure() {
                 "pool-size",
                 "ranks",
                 "retrievals",
+                "claim-accuracy",
+                "claim-coarse",
+                "claim-fine",
+                "claim-category",
+                "claim-sparse",
                 "maps-v1",
                 "alignability-v1",
                 "towers",
@@ -343,7 +382,7 @@ fn what_is_missing_is_named_with_its_reason() {
 fn hostile_names_stay_text() {
     let report = hostile();
     let figures = check_figures(&report);
-    assert_eq!(figures.len(), 9);
+    assert_eq!(figures.len(), 14);
     let page = check_page(&report);
     assert!(page.contains("&lt;script"));
     let folder = tempfile::tempdir().unwrap();

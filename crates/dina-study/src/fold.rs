@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use dina_core::{ContentHash, Seed};
 use dina_data::{
     DUPLICATE_CORRELATION, Folds, LeakageReport, PixelStatistics, Share, Split, SplitConfig, Views,
@@ -26,7 +28,7 @@ pub struct Fold {
     /// That no image, trial or group of duplicates is on two sides.
     pub leakage: LeakageReport,
     /// Preprocessed responses to all presentations, presentations x kept neurons.
-    pub responses: Array2<f32>,
+    pub responses: Arc<Array2<f32>>,
     /// Kept neurons, as columns of the recording.
     pub neurons: Vec<usize>,
     /// What the preprocessing did, a sentence each.
@@ -34,11 +36,11 @@ pub struct Fold {
     /// The part of the image that is looked at.
     pub window: WindowEstimate,
     /// All images in that window, standardised on the training images, for the image tower.
-    pub images: Array3<f32>,
+    pub images: Arc<Array3<f32>>,
     /// Their resolution.
     pub degrees_per_pixel: f32,
     /// The same at the resolution of the files, for the baselines.
-    pub fine: Array3<f32>,
+    pub fine: Arc<Array3<f32>>,
     /// Per training image the part that holds it out, where settings are chosen by cross-validation inside the
     /// training view; near duplicates share a part.
     inner: Vec<usize>,
@@ -99,14 +101,14 @@ impl Fold {
             Ok(pixels)
         };
         Ok(Self {
-            images: standardised(degrees_per_pixel)?,
-            fine: standardised(images.degrees_per_pixel)?,
+            images: Arc::new(standardised(degrees_per_pixel)?),
+            fine: Arc::new(standardised(images.degrees_per_pixel)?),
             degrees_per_pixel,
             inner: deal(split.train(), groups, seed.child("inner parts")),
             leakage,
             neurons: fitted.neurons().to_vec(),
             notes: fitted.notes().to_vec(),
-            responses,
+            responses: Arc::new(responses),
             window,
             split,
         })
@@ -131,6 +133,11 @@ impl Fold {
         let parts = self.inner.iter().max().map_or(0, |last| last + 1);
         let images = 0..self.inner.len();
         (0..parts).map(|part| images.clone().partition(|&image| self.inner[image] != part)).collect()
+    }
+
+    /// The same fold with other images for the image tower, standardised and in the same window.
+    pub(crate) fn with_images(&self, images: Array3<f32>) -> Self {
+        Self { images: Arc::new(images), ..self.clone() }
     }
 
     /// Standardised images of some ids, for the image tower.

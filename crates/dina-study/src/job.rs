@@ -7,6 +7,7 @@ use dina_decode::identification::{Decoder, Trials};
 use dina_interp::{Alignability, AlignabilityConfig, alignability};
 use ndarray::Array4;
 
+use crate::claims::{self, Calibration, Case, Claim, Scope, Settings, Studied};
 use crate::fold::split_hash;
 use crate::results::{BaselineChoice, Hashes, peak_memory};
 use crate::towers::level_array;
@@ -93,6 +94,41 @@ impl Job {
         self.training(prepared).load()
     }
 
+    /// Puts claims to the test, and their instruments with them: on simulated recordings of about the size of this one,
+    /// kept in `calibration/` of the output folder.
+    ///
+    /// # Errors
+    /// As [`claims::study`] and [`claims::calibrate`].
+    pub fn study(
+        &self,
+        prepared: &mut Prepared,
+        claims: &[Box<dyn Claim>],
+        progress: &dyn Progress,
+    ) -> Result<Studied> {
+        let mut watch = Stopwatch::default();
+        let JobConfig { profile, seed, .. } = self.config;
+        let draws = Seed::new(seed).child("claims");
+        let Prepared { dataset, summary, folds, .. } = &*prepared;
+        let findings = watch.time("claims", || {
+            let sizes = (Settings::new(profile), profile);
+            let case = Case::new(dataset, summary, folds, sizes, draws, &self.device);
+            claims::study(&case, claims, draws, progress)
+        })?;
+        let scope = Scope::matched(claims, summary, profile, seed);
+        let folder = self.out.join("calibration");
+        let here = watch.time("calibrate", || {
+            claims::calibrate(&scope, claims, Some(&folder), (0, 1), &self.device, progress)
+        })?;
+        let reference = Calibration::reference(claims);
+        prepared.stages.extend(watch.stages);
+        Ok(Studied {
+            registration: here.registration,
+            claims: claims::judge(findings, reference.as_ref(), Some(&here)),
+            reference,
+            here: Some(here),
+        })
+    }
+
     /// Decodes the test images with DINA and the baselines, and writes `results.json`, the figures and
     /// `report.html`.
     ///
@@ -102,6 +138,7 @@ impl Job {
         &self,
         prepared: Prepared,
         trained: &[Trained],
+        studied: Option<&Studied>,
         progress: &dyn Progress,
     ) -> Result<Results> {
         let Prepared { dataset, summary, folds, stages } = prepared;
@@ -139,6 +176,8 @@ impl Job {
                 .map(|(decoder, choice)| BaselineChoice { decoder, choice })
                 .collect(),
             alignability: Some(aligned),
+            claims: studied.map_or(Vec::new(), |studied| studied.claims.clone()),
+            registration: studied.map(|studied| studied.registration),
         };
         let start = Instant::now();
         let material = report::Material {
@@ -149,6 +188,7 @@ impl Job {
             decoded: &decoded,
             results: &results,
             stages: &watch.stages,
+            studied,
         };
         let page = report::build(&material)?;
         dina_report::write(&page, &self.out)?;
@@ -165,7 +205,8 @@ impl Job {
     pub fn run(&self, progress: &dyn Progress) -> Result<Results> {
         let mut prepared = self.prepare(progress)?;
         let trained = self.train(&mut prepared, progress)?;
-        self.finish(prepared, &trained, progress)
+        let studied = self.study(&mut prepared, &claims::standard(), progress)?;
+        self.finish(prepared, &trained, Some(&studied), progress)
     }
 }
 

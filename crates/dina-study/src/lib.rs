@@ -11,8 +11,10 @@
 //! - [`ObjectiveKind`], [`ObjectiveConfig`], [`Start`]: what they are trained for, and from where.
 //! - [`compare_objectives`]: the same towers under several objectives, at equal budget.
 //! - [`decode`], [`identification`], [`compare`]: DINA and the baselines on the same queries.
+//! - [`claims`]: registered experiments, with the measured error rates of their instruments.
 //! - [`Results`]: what `results.json` holds.
 
+pub mod claims;
 mod comparison;
 mod config;
 mod dataset;

@@ -7,6 +7,7 @@ use dina_report::{Part, Picture};
 use dina_stats::bootstrap::{Bootstrap, Resampling};
 use ndarray::{Array4, Axis};
 
+use crate::claims::{self, Studied};
 use crate::decoding::name;
 use crate::job::{find, primary, test_maps};
 use crate::{Dataset, Decoded, Fold, Job, Measure, Result, Results, Source, Start, Trained};
@@ -20,6 +21,7 @@ pub(crate) struct Material<'a> {
     pub decoded: &'a [Decoded],
     pub results: &'a Results,
     pub stages: &'a [(String, f64)],
+    pub studied: Option<&'a Studied>,
 }
 
 /// Significance level of every test.
@@ -51,6 +53,10 @@ pub(crate) fn build(m: &Material<'_>) -> Result<page::Report> {
         }),
         recording: recording(m),
         primary: condition,
+        claims: match m.studied {
+            Some(studied) => claims::section(studied).into(),
+            None => Part::absent("only the program `reproduce` puts them to the test"),
+        },
         identification: m.results.identification.iter().map(row).collect(),
         comparisons: comparisons(m).into(),
         ceilings: ceilings(m)?.into(),

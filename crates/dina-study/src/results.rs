@@ -7,6 +7,7 @@ use dina_decode::identification::{Decoder, Identification};
 use dina_interp::Alignability;
 use serde::{Deserialize, Serialize};
 
+use crate::claims::Judged;
 use crate::{Comparison, Error, RecordingSummary, Result};
 
 /// Version of the form of `results.json`; it grows when a field changes its meaning.
@@ -43,6 +44,12 @@ pub struct Results {
     pub baselines: Vec<BaselineChoice>,
     /// Alignability of the channels of the first fold's first model.
     pub alignability: Option<Alignability>,
+    /// The claims that were put to the test; empty where none was.
+    #[serde(default)]
+    pub claims: Vec<Judged>,
+    /// Hash of the experiments that were registered for them.
+    #[serde(default)]
+    pub registration: Option<ContentHash>,
     /// What a reader should know, a sentence each.
     pub notes: Vec<String>,
 }

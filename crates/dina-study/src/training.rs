@@ -370,7 +370,7 @@ impl Common {
         let trials = views.train.trials().to_vec();
         let (image_tensor, responses) =
             (image_tensor(&images, device)?, response_tensor(&samples.responses, device)?);
-        let mut data = PairedData::new(images, fold.responses.clone(), trials, ids.to_vec())?;
+        let mut data = PairedData::new(images, fold.responses.as_ref().clone(), trials, ids.to_vec())?;
         if let Some(categories) = &dataset.categories {
             data =
                 data.with_labels(as_indices(ids).into_iter().map(|image| categories.of[image]).collect())?;

@@ -121,7 +121,7 @@ pub fn spread(places: &[Place], screen: [f64; 2], config: &ExtentConfig, seed: S
     if places.len() < 3 {
         return Err(CoreError::value("places with weight", "at least 3", places.len()).into());
     }
-    let distance = distance(&places).unwrap_or(0.);
+    let distance = mean_distance(&places).unwrap_or(0.);
     let drawn: Vec<f64> = (0..config.draws)
         .into_par_iter()
         .map(|b| {
@@ -156,7 +156,7 @@ pub(super) fn finish(
                     weight: p.weight,
                 })
                 .collect();
-            self::distance(&random).unwrap_or(0.)
+            mean_distance(&random).unwrap_or(0.)
         })
         .collect();
     let anywhere = mean(&null);
@@ -190,8 +190,9 @@ pub(super) fn finish(
     })
 }
 
-/// Weighted mean distance of different places; `None` where there is one only.
-pub(super) fn distance(places: &[Place]) -> Option<f64> {
+/// Weighted mean distance of different places, sum_ij w_i w_j d_ij / sum_ij w_i w_j over i != j, in degrees; `None` where no
+/// two have weight.
+pub fn mean_distance(places: &[Place]) -> Option<f64> {
     distance_of(&(0..places.len()).collect::<Vec<_>>(), places)
 }
 
@@ -265,7 +266,7 @@ mod tests {
         let place = |row, column, weight| Place { row, column, weight };
         // 3-4-5: distances 3 (weight 2), 4 (weight 1) and 5 (weight 2).
         let three = [place(0., 0., 1.), place(3., 0., 2.), place(0., 4., 1.)];
-        assert!((distance(&three).unwrap() - (2. * 3. + 4. + 2. * 5.) / 5.).abs() < 1e-12);
+        assert!((mean_distance(&three).unwrap() - (2. * 3. + 4. + 2. * 5.) / 5.).abs() < 1e-12);
         let run =
             |places: &[Place]| spread(places, [10., 10.], &ExtentConfig::default(), Seed::new(1)).is_err();
         assert!(run(&three[..2]) && !run(&three));

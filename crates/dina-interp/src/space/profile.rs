@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Extent, ExtentConfig, Place, Spread,
-    extent::{check, distance, finish},
+    extent::{check, finish, mean_distance},
 };
 use crate::{
     Result,
@@ -174,7 +174,7 @@ pub fn spatial_profile(
             let weight = |i: usize| r[i].unwrap_or(0.);
             let regions = regions(&aligned, &adjacency, &weight, &place, config.degrees);
             let places: Vec<Place> = aligned.iter().map(|&i| place(i, weight(i))).collect();
-            let spread = match distance(&places) {
+            let spread = match mean_distance(&places) {
                 Some(found) if places.len() >= 3 => {
                     let drawn = resampled(&pairs[channel], &aligned, &place, found, config, seed);
                     Some(finish(found, &drawn, &places, screen, &config.extent, seed.child("anywhere"))?)
@@ -250,7 +250,7 @@ fn resampled(
                     place(p, r.max(0.))
                 })
                 .collect();
-            distance(&places).unwrap_or(observed)
+            mean_distance(&places).unwrap_or(observed)
         })
         .collect()
 }

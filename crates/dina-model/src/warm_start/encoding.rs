@@ -69,26 +69,26 @@ impl Places {
         Ok(places)
     }
 
-    /// Shares of the places for one neuron's centred mean responses.
-    fn shares(&self, responses: &[f32]) -> Vec<f32> {
-        let n = responses.len();
-        let power = dot(responses, responses).max(f32::MIN_POSITIVE);
+    /// Shares of the places for every neuron, from its centred mean responses (`[images, neurons]`).
+    fn shares(&self, means: &Tensor) -> Result<Vec<Vec<f32>>> {
+        let (images, neurons) = means.dims2()?;
+        let power: Vec<f32> = means.sqr()?.sum(0)?.to_vec1()?;
         let last = self.kernels.len() - 1;
-        let evidence: Vec<f32> = self.kernels[..last]
+        // A product of matrices for each place, and not a quadratic form for each neuron and place.
+        let evidence = self.kernels[..last]
             .iter()
             .zip(&self.spread)
             .map(|(kernel, spread)| {
-                let form: f32 = kernel.chunks(n).zip(responses).map(|(row, r)| r * dot(row, responses)).sum();
-                let z = ((form / power - 1.) / spread).max(0.);
-                z * z / 4.
+                let kernel = Tensor::from_slice(kernel, (images, images), &Device::Cpu)?;
+                let forms: Vec<f32> = (kernel.matmul(means)? * means)?.sum(0)?.to_vec1()?;
+                let of_neuron = |(form, power): (&f32, &f32)| {
+                    let z = ((form / power.max(f32::MIN_POSITIVE) - 1.) / spread).max(0.);
+                    z * z / 4.
+                };
+                Ok(forms.iter().zip(&power).map(of_neuron).collect())
             })
-            .collect();
-        let highest = evidence.iter().copied().fold(0., f32::max);
-        let weights: Vec<f32> = evidence.iter().map(|e| (e - highest).exp()).collect();
-        let total: f32 = weights.iter().sum();
-        let mut shares: Vec<f32> = weights.iter().map(|w| (1. - EVERYWHERE) * w / total).collect();
-        shares.push(EVERYWHERE);
-        shares
+            .collect::<Result<Vec<Vec<f32>>>>()?;
+        Ok((0..neurons).map(|n| shares(evidence.iter().map(|place| place[n]))).collect())
     }
 
     fn mixed(&self, shares: &[f32]) -> Vec<f32> {
@@ -110,6 +110,14 @@ impl Places {
         }
         gain
     }
+}
+
+/// Shares in proportion to the evidence, whose logarithms are given, and that of the whole map.
+fn shares(evidence: impl Iterator<Item = f32> + Clone) -> Vec<f32> {
+    let highest = evidence.clone().fold(0., f32::max);
+    let weights: Vec<f32> = evidence.map(|e| (e - highest).exp()).collect();
+    let total: f32 = weights.iter().sum();
+    weights.iter().map(|w| (1. - EVERYWHERE) * w / total).chain([EVERYWHERE]).collect()
 }
 
 /// Squared Gaussian windows on an even grid of places, and a flat one last.
@@ -185,7 +193,7 @@ impl Encoding {
         let columns = means.t()?.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
         let columns: Vec<&[f32]> = columns.chunks(images).collect();
         let places = Places::new(maps)?;
-        let shares: Vec<Vec<f32>> = columns.par_iter().map(|r| places.shares(r)).collect();
+        let shares = places.shares(means)?;
         let penalty = choose(&places, &shares, &columns)?;
         let fits: Vec<Fit> = columns
             .par_iter()
@@ -262,7 +270,8 @@ mod tests {
             let responses = reader(y0, x0);
             let mean = responses.iter().sum::<f32>() / images as f32;
             let responses: Vec<f32> = responses.iter().map(|r| r - mean).collect();
-            let shares = places.shares(&responses);
+            let column = Tensor::from_slice(&responses, (images, 1), &Device::Cpu).unwrap();
+            let shares = places.shares(&column).unwrap().remove(0);
             let gain = places.gain(&shares);
             let at = |y: usize, x: usize| gain[y * width + x];
             assert!(at(y0, x0) > 3. * at(height - 1 - y0, width - 1 - x0), "{shares:?}");

@@ -100,6 +100,7 @@ pub fn report(extents: Extents) -> Result<Report> {
         ),
         recording: recording(e, &seed),
         primary,
+        claims: claims(&seed).into(),
         identification,
         comparisons: comparisons.into(),
         ceilings: vec![Ceiling {
@@ -507,4 +508,69 @@ fn methods(e: Extents) -> Methods {
             alpha: 0.05,
         },
     }
+}
+
+fn claims(seed: &Seed) -> Claims {
+    let claim = |id: &str, heading: &str, statement: &str, verdict, effect: f64| Claim {
+        id: id.into(),
+        heading: heading.into(),
+        statement: statement.into(),
+        verdict,
+        measured: if verdict == ClaimVerdict::NotValidated { ClaimVerdict::Supported } else { verdict },
+        reason: effect.is_nan().then(|| "no categories of the images are known".into()),
+        unit: "difference of two-way identification".into(),
+        smallest: 0.02,
+        effect: effect.is_finite().then(|| ClaimEffect {
+            estimate: effect,
+            ci_low: effect - 0.03,
+            ci_high: effect + 0.03,
+            p_adjusted: if effect > 0.05 { 0.0005 } else { 1. },
+            images: 280,
+        }),
+        power: Some(ErrorRate { hits: 19, runs: 20, low: 0.764, high: 0.991 }),
+        false_support: Some(ErrorRate { hits: 0, runs: 60, low: 0., high: 0.06 }),
+        statistic: "two-way identification under one condition minus that under another".into(),
+        null: "the difference lies evenly about 0".into(),
+        exchangeable: "the sign of the difference of an image; images are resampled".into(),
+        controls: vec![ClaimControl {
+            name: "permuted training images".into(),
+            value: 0.004,
+            ci_low: -0.01,
+            ci_high: 0.018,
+            passed: true,
+        }],
+        details: vec![("two_way_coarse".into(), 0.91), ("two_way_fine".into(), 0.77)],
+        known: known(id, seed),
+    };
+    let (first, second) = ("1 accuracy", "2 coarse, not fine, not semantic");
+    Claims {
+        claims: vec![
+            claim(
+                "accuracy",
+                first,
+                "The image shown can be read from the response.",
+                ClaimVerdict::Supported,
+                0.41,
+            ),
+            claim("coarse", second, "Decoding rests on coarse structure.", ClaimVerdict::Supported, 0.14),
+            claim("fine", second, "Decoding uses fine structure.", ClaimVerdict::Contradicted, -0.01),
+            claim("category", second, "Responses carry the category.", ClaimVerdict::Inconclusive, f64::NAN),
+            claim("sparse", "4 sparse neurons", "Few neurons do it.", ClaimVerdict::NotValidated, 0.3),
+        ],
+        correction: "Holm over all tests of the study".into(),
+        calibration: "Error rates are made up.".into(),
+        registration: "0123456789abcdef".into(),
+    }
+}
+
+fn known(id: &str, seed: &Seed) -> Vec<KnownEffect> {
+    let mut stream = seed.child(id).stream("known");
+    [("coarse", Some(true), 0.2), ("fine", Some(false), -0.2), ("null", Some(false), 0.), ("v1", None, 0.1)]
+        .into_iter()
+        .flat_map(|(population, truth, mean)| (0..6).map(move |_| (population, truth, mean)))
+        .map(|(population, truth, mean)| {
+            let effect = mean + 0.06 * (stream.random::<f64>() - 0.5);
+            KnownEffect { population: population.into(), truth, effect, supported: effect > 0.1 }
+        })
+        .collect()
 }

@@ -1,6 +1,7 @@
 //! The figures, one file each.
 
 mod alignability;
+mod claims;
 mod identification;
 mod maps;
 mod pool_size;
@@ -48,6 +49,8 @@ pub(crate) type Drawn = std::result::Result<Panel, String>;
 
 /// Every panel of a report.
 pub(crate) struct Panels {
+    /// One a claim.
+    pub claims: Vec<Drawn>,
     pub identification: Drawn,
     pub pool_size: Drawn,
     pub ranks: Drawn,
@@ -61,7 +64,9 @@ pub(crate) struct Panels {
 
 impl Panels {
     pub fn of(report: &Report) -> Self {
+        let claims = report.claims.get();
         Self {
+            claims: claims.map_or(Vec::new(), |c| c.claims.iter().map(claims::panel).collect()),
             identification: identification::panel(report),
             pool_size: pool_size::panel(report),
             ranks: ranks::panel(report),
@@ -77,6 +82,7 @@ impl Panels {
     fn into_drawn(self) -> impl Iterator<Item = Panel> {
         [self.identification, self.pool_size, self.ranks, self.retrievals]
             .into_iter()
+            .chain(self.claims)
             .chain(self.maps)
             .chain(self.alignability)
             .chain([self.towers, self.training, self.reliability])

@@ -1,5 +1,6 @@
 //! The page.
 
+mod claims;
 mod methods;
 mod tables;
 
@@ -10,7 +11,8 @@ use crate::palette::{COLOURS, Colour, figure_style};
 use crate::{Outcome, Report, verdict};
 
 /// The sections by their ids.
-const CONTENTS: [(&str, &str); 7] = [
+const CONTENTS: [(&str, &str); 8] = [
+    ("claims", "Claims"),
     ("identification", "Identification"),
     ("examples", "Examples"),
     ("maps", "Feature maps"),
@@ -47,6 +49,10 @@ pub fn html(report: &Report) -> String {
                 }
                 main {
                     (verdict_box(report))
+                    section #claims {
+                        h2 { "Claims" }
+                        (claims::section(report.claims.get(), &panels.claims, &mut figures))
+                    }
                     section #identification {
                         h2 { "Identification" }
                         div.pair {

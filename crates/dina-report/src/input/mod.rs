@@ -1,6 +1,7 @@
 //! What a report is made from: plain structs that whoever ran the study fills in.
 
 mod alignability;
+mod claims;
 mod examples;
 mod identification;
 mod methods;
@@ -12,6 +13,7 @@ mod towers;
 mod training;
 
 pub use alignability::{Alignability, ChannelAlignability};
+pub use claims::{Claim, ClaimControl, ClaimEffect, ClaimVerdict, Claims, ErrorRate, KnownEffect};
 pub use examples::{Candidate, MapExample, MapExamples, Retrieval, Retrievals};
 pub use identification::{
     Ceiling, Comparison, Condition, Direction, Identification, Measure, PoolCurve, PoolPoint, PoolStudy,

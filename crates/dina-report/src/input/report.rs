@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Alignability, Ceiling, Check, Comparison, Condition, Identification, MapExamples, Methods, PoolStudy,
-    Provenance, Ranks, RecordingSummary, Retrievals, Towers, TrainingRun,
+    Alignability, Ceiling, Check, Claims, Comparison, Condition, Identification, MapExamples, Methods,
+    PoolStudy, Provenance, Ranks, RecordingSummary, Retrievals, Towers, TrainingRun,
 };
 
 /// A piece of a report that may be missing, but never without a reason.
@@ -59,6 +59,8 @@ pub struct Report {
     pub recording: RecordingSummary,
     /// The condition and the measure on which the verdict rests.
     pub primary: Condition,
+    /// The claims that were put to the test.
+    pub claims: Part<Claims>,
     /// One row per decoder and condition; the decoder `dina` is the one on trial.
     pub identification: Vec<Identification>,
     /// Paired differences between `dina` and each baseline.

@@ -1,0 +1,314 @@
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use dina_core::{ContentHash, Seed, write_atomic};
+use dina_data::simulate::{Population, SimulationConfig};
+use dina_stats::proportion::wilson;
+use serde::{Deserialize, Serialize};
+
+use super::{Case, Claim, Experiment, Finding, Settings, Verdict, registration, study};
+use crate::{Dataset, Error, JobConfig, Profile, Progress, RecordingSummary, Result, Source, prepare};
+
+/// Which simulated recordings a calibration runs on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scope {
+    /// The populations.
+    pub populations: Vec<Population>,
+    /// The seeds; each gives another recording of every population.
+    pub seeds: Vec<u64>,
+    /// Neurons of a recording.
+    pub neurons: usize,
+    /// Images of a recording.
+    pub images: usize,
+    /// Presentations of an image.
+    pub repeats: usize,
+    /// Size of the towers.
+    pub profile: Profile,
+    /// What a study costs.
+    pub settings: Settings,
+}
+
+impl Scope {
+    /// All populations that some experiment knows the truth of, at the size of the default recording.
+    pub fn new(claims: &[Box<dyn Claim>], seeds: Vec<u64>) -> Self {
+        let mut populations: Vec<Population> = Vec::new();
+        for claim in claims {
+            let experiment = claim.experiment();
+            let known = experiment.holds_on.into_iter().chain(experiment.fails_on).chain(experiment.blind_on);
+            for population in known {
+                if !populations.contains(&population) {
+                    populations.push(population);
+                }
+            }
+        }
+        let SimulationConfig { neurons, images, repeats, .. } = Profile::Quick.simulation(0);
+        let (profile, settings) = (Profile::Quick, Settings::new(Profile::Quick));
+        Self { populations, seeds, neurons, images, repeats, profile, settings }
+    }
+
+    /// What ships with a report: recordings of about the size of the one under study, each population once (a few of
+    /// them in a smoke run, and many times in a full one).
+    pub fn matched(
+        claims: &[Box<dyn Claim>],
+        recording: &RecordingSummary,
+        profile: Profile,
+        seed: u64,
+    ) -> Self {
+        let (runs, neurons, images) = match profile {
+            Profile::Smoke => (1, 80, 150),
+            Profile::Quick => (1, 200, 500),
+            Profile::Full => (20, 400, 1600),
+        };
+        let mut scope = Self::new(claims, (1..=runs).map(|k| CALIBRATION_SEEDS + 1000 * seed + k).collect());
+        if profile == Profile::Smoke {
+            scope
+                .populations
+                .retain(|p| matches!(p, Population::Coarse | Population::Fine | Population::Null));
+        }
+        scope.settings = Settings::new(profile);
+        scope.neurons = recording.neurons.min(neurons);
+        scope.images = recording.stimuli.min(images);
+        scope.repeats = recording.repeats.clamp(2, 4);
+        scope
+    }
+
+    /// The recordings, one an entry.
+    fn cells(&self) -> Vec<(Population, u64)> {
+        let each = |&seed: &u64| self.populations.iter().map(move |&population| (population, seed));
+        self.seeds.iter().flat_map(each).collect()
+    }
+
+    fn simulation(&self, population: Population, seed: u64) -> SimulationConfig {
+        SimulationConfig {
+            neurons: self.neurons,
+            images: self.images,
+            repeats: self.repeats,
+            seed,
+            ..SimulationConfig::new(population)
+        }
+    }
+
+    /// What makes a cell this one: experiments, settings, population and seed.
+    fn key(&self, registered: ContentHash, population: Population, seed: u64) -> ContentHash {
+        let simulation = serde_json::to_string(&self.simulation(population, seed)).unwrap_or_default();
+        let settings = serde_json::to_string(&(self.settings, self.profile)).unwrap_or_default();
+        let registered = registered.to_string();
+        let version = env!("CARGO_PKG_VERSION");
+        ContentHash::of([
+            registered.as_bytes(),
+            simulation.as_bytes(),
+            settings.as_bytes(),
+            version.as_bytes(),
+        ])
+    }
+}
+
+/// Seeds of calibrations that ship with a report start here, so that none is a seed that anything was developed on.
+const CALIBRATION_SEEDS: u64 = 1_000_000;
+
+/// What the study said of one simulated recording.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// The population.
+    pub population: Population,
+    /// The seed.
+    pub seed: u64,
+    /// One entry an experiment.
+    pub findings: Vec<CellFinding>,
+}
+
+/// What it said of one experiment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CellFinding {
+    /// Name of the experiment.
+    pub id: String,
+    /// What is true of the population; `None` where its construction does not settle it.
+    pub truth: Option<bool>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The effect.
+    pub effect: Option<f64>,
+    /// Its 95 % interval.
+    pub interval: Option<[f64; 2]>,
+    /// p of the null, adjusted.
+    pub p_adjusted: Option<f64>,
+}
+
+impl CellFinding {
+    fn new(finding: &Finding, population: Population) -> Self {
+        let effect = finding.effect.as_ref();
+        Self {
+            id: finding.experiment.id.clone(),
+            truth: finding.experiment.truth(population),
+            verdict: finding.verdict,
+            effect: effect.map(|e| e.estimate),
+            interval: effect.map(|e| [e.low, e.high]),
+            p_adjusted: finding.p_adjusted,
+        }
+    }
+}
+
+/// How often something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Rate {
+    /// How often.
+    pub hits: usize,
+    /// Of how many.
+    pub runs: usize,
+    /// `hits` over `runs`.
+    pub estimate: f64,
+    /// Lower end of Wilson's 95 % interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+impl Rate {
+    /// The rate with its interval.
+    ///
+    /// # Errors
+    /// Without any run.
+    pub fn new(hits: usize, runs: usize) -> Result<Self> {
+        let found = wilson(hits, runs, 0.95)?;
+        Ok(Self { hits, runs, estimate: hits as f64 / runs as f64, low: found.low, high: found.high })
+    }
+}
+
+/// What a study says of recordings whose truth is known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Hash of the experiments, their rule of decision and their measurements.
+    pub registration: ContentHash,
+    /// What it ran on.
+    pub scope: Scope,
+    /// One entry a recording.
+    pub cells: Vec<Cell>,
+}
+
+impl Calibration {
+    /// The full calibration of the claims of [`standard`](super::standard) that comes with this version; `None` where
+    /// other experiments are registered than it was made for.
+    pub fn reference(claims: &[Box<dyn Claim>]) -> Option<Self> {
+        let experiments: Vec<Experiment> = claims.iter().map(|claim| claim.experiment()).collect();
+        let found: Self = serde_json::from_str(include_str!("../../calibration/reference.json")).ok()?;
+        (found.registration == registration(&experiments)).then_some(found)
+    }
+
+    /// Power and rate of false support of an experiment; `None` where no recording of that kind was run.
+    pub fn rates(&self, experiment: &Experiment) -> [Option<Rate>; 2] {
+        [true, false].map(|truth| {
+            let verdicts: Vec<Verdict> = self
+                .cells
+                .iter()
+                .flat_map(|cell| &cell.findings)
+                .filter(|f| f.id == experiment.id && f.truth == Some(truth))
+                .map(|f| f.verdict)
+                .collect();
+            let hits = verdicts.iter().filter(|v| **v == Verdict::Supported).count();
+            Rate::new(hits, verdicts.len()).ok()
+        })
+    }
+
+    /// Writes the file, whole or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text =
+            serde_json::to_string_pretty(self).map_err(|e| Error::Job(format!("{}: {e}", path.display())))?;
+        Ok(write_atomic(path, |writer| writeln!(writer, "{text}"))?)
+    }
+
+    /// How often each verdict was given on one population.
+    pub fn verdicts(&self, id: &str, population: Population) -> Vec<Verdict> {
+        let cells = self.cells.iter().filter(|cell| cell.population == population);
+        cells.flat_map(|c| &c.findings).filter(|f| f.id == id).map(|f| f.verdict).collect()
+    }
+}
+
+/// Runs the study on every simulated recording of a scope.
+///
+/// Each recording is a job of its own whose result is kept in `folder` under a name that follows from everything it
+/// depends on: what is there is not done again, so a killed calibration goes on, several processes can share the
+/// work (`shard` of `shards` does every so-many-th recording), and a last call without shards merges.
+///
+/// # Errors
+/// When a recording cannot be simulated or a file not be written, or a shard is asked for that there is not.
+pub fn calibrate(
+    scope: &Scope,
+    claims: &[Box<dyn Claim>],
+    folder: Option<&Path>,
+    (shard, shards): (usize, usize),
+    device: &Device,
+    progress: &dyn Progress,
+) -> Result<Calibration> {
+    if shard >= shards {
+        return Err(Error::Job(format!(
+            "shard {} of {shards} is not there; choose 1 to {shards}",
+            shard + 1
+        )));
+    }
+    let experiments: Vec<Experiment> = claims.iter().map(|claim| claim.experiment()).collect();
+    let registered = registration(&experiments);
+    let mine: Vec<(Population, u64)> = scope.cells().into_iter().skip(shard).step_by(shards).collect();
+    progress.begin("calibrate", mine.len());
+    let mut cells = Vec::new();
+    for (index, &(population, seed)) in mine.iter().enumerate() {
+        progress.advance(index, &format!("{population}, seed {seed}"));
+        let path = folder.map(|folder| file(folder, scope.key(registered, population, seed)));
+        let kept = path.as_deref().and_then(read);
+        let cell = match kept {
+            Some(cell) => cell,
+            None => {
+                let cell = run(scope, population, seed, claims, device)?;
+                if let Some(path) = path {
+                    write(&cell, &path)?;
+                }
+                cell
+            }
+        };
+        cells.push(cell);
+    }
+    progress.end();
+    Ok(Calibration { registration: registered, scope: scope.clone(), cells })
+}
+
+fn file(folder: &Path, key: ContentHash) -> PathBuf {
+    folder.join(format!("{key}.json"))
+}
+
+/// A cell that was kept; one that cannot be read is made again.
+fn read(path: &Path) -> Option<Cell> {
+    serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()
+}
+
+fn write(cell: &Cell, path: &Path) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)
+            .map_err(|source| dina_core::Error::Io { path: folder.to_owned(), source })?;
+    }
+    let text = serde_json::to_string(cell).map_err(|e| Error::Job(format!("{}: {e}", path.display())))?;
+    Ok(write_atomic(path, |writer| writeln!(writer, "{text}"))?)
+}
+
+/// The study of one simulated recording.
+fn run(
+    scope: &Scope,
+    population: Population,
+    seed: u64,
+    claims: &[Box<dyn Claim>],
+    device: &Device,
+) -> Result<Cell> {
+    let source = Source::Simulated(Box::new(scope.simulation(population, seed)));
+    let config = JobConfig { source, ..JobConfig::simulated(scope.profile, seed) };
+    let silent = crate::Silent;
+    let dataset = Dataset::load(&config.source, &silent)?;
+    let summary = RecordingSummary::new(&dataset.recording)?;
+    let folds = prepare(&dataset, &config, &silent)?;
+    let seed_of_study = Seed::new(seed).child("claims");
+    let sizes = (scope.settings, scope.profile);
+    let case = Case::new(&dataset, &summary, &folds, sizes, seed_of_study, device);
+    let findings = study(&case, claims, seed_of_study, &silent)?;
+    let findings = findings.iter().map(|finding| CellFinding::new(finding, population)).collect();
+    Ok(Cell { population, seed, findings })
+}

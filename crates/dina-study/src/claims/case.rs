@@ -1,0 +1,217 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::Device;
+use dina_core::Seed;
+use dina_data::stimulus::{Crop, Filter, Pass, Pipeline, Resize, Stack, StackTransform};
+use dina_data::{Categories, PixelStatistics};
+use dina_decode::identification::{Decoder, Pool, Trials};
+use dina_train::Trainer;
+use ndarray::Array3;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+
+use crate::decoding::decode_towers;
+use crate::fold::as_indices;
+use crate::job::primary;
+use crate::training::{Common, model_config};
+use crate::{
+    Dataset, Decoded, Error, Fold, ObjectiveKind, Profile, RecordingSummary, Result, Start, Towers, Trained,
+};
+
+/// What a study of claims costs, and what its result depends on besides data and seed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Permutations of every test.
+    pub permutations: usize,
+    /// Bootstrap replicates of every interval.
+    pub replicates: usize,
+    /// Contrastive training steps of every aligned model after its start in closed form.
+    pub steps: usize,
+}
+
+impl Settings {
+    /// What fits a profile.
+    pub fn new(profile: Profile) -> Self {
+        match profile {
+            Profile::Smoke => Self::smoke(),
+            Profile::Quick => Self { permutations: 1999, replicates: 1999, steps: 0 },
+            Profile::Full => Self { permutations: 9999, replicates: 4999, steps: 0 },
+        }
+    }
+
+    /// The least that can still be significant after correction.
+    pub fn smoke() -> Self {
+        Self { permutations: 999, replicates: 999, steps: 0 }
+    }
+}
+
+/// What of the images a model is trained and tested on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Sight {
+    /// All of them.
+    Full,
+    /// Spatial frequencies below [`CUTOFF`](dina_data::simulate::CUTOFF).
+    Coarse,
+    /// Spatial frequencies from there upwards.
+    Fine,
+}
+
+impl Sight {
+    fn pass(self) -> Option<Pass> {
+        let cutoff = dina_data::simulate::CUTOFF;
+        match self {
+            Self::Full => None,
+            Self::Coarse => Some(Pass::Low { cutoff }),
+            Self::Fine => Some(Pass::High { cutoff }),
+        }
+    }
+}
+
+/// Which images a model is told that the responses belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Pairing {
+    /// Those that were shown.
+    Shown,
+    /// Others of the training images: a control that must not decode.
+    Permuted,
+}
+
+/// A model of every fold, trained on one sight of the images, with the identification of its test images.
+pub struct Aligned {
+    /// The folds with the images of this sight.
+    pub folds: Vec<Fold>,
+    /// The models.
+    pub trained: Vec<Trained>,
+    /// Their test pools.
+    pub decoded: Decoded,
+}
+
+impl Aligned {
+    /// The pools of one way of taking trials, one a fold.
+    pub fn pools(&self, trials: Trials) -> &[Pool] {
+        self.decoded.pools(trials)
+    }
+}
+
+/// A recording under study: what every claim is measured on, with the models that claims have in common.
+pub struct Case<'a> {
+    /// The recording and its images.
+    pub dataset: &'a Dataset,
+    /// Its folds.
+    pub folds: &'a [Fold],
+    /// Single trials or means, whichever the report leads with.
+    pub trials: Trials,
+    /// What it costs.
+    pub settings: Settings,
+    /// Size of the towers.
+    pub profile: Profile,
+    seed: Seed,
+    device: &'a Device,
+    models: Mutex<BTreeMap<(Sight, Pairing), Arc<Aligned>>>,
+}
+
+impl<'a> Case<'a> {
+    /// A case without any model yet; they are trained when they are first asked for.
+    pub fn new(
+        dataset: &'a Dataset,
+        summary: &RecordingSummary,
+        folds: &'a [Fold],
+        (settings, profile): (Settings, Profile),
+        seed: Seed,
+        device: &'a Device,
+    ) -> Self {
+        let (_, trials) = primary(folds, summary);
+        Self { dataset, folds, trials, settings, profile, seed, device, models: Mutex::default() }
+    }
+
+    /// The aligned model of a sight: towers in the closed form that training starts from, trained for
+    /// [`Settings::steps`].
+    ///
+    /// # Errors
+    /// When the images cannot be filtered or a model not be trained.
+    pub fn aligned(&self, sight: Sight, pairing: Pairing) -> Result<Arc<Aligned>> {
+        // Held while training: two claims that ask for one model train it once.
+        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = models.get(&(sight, pairing)) {
+            return Ok(found.clone());
+        }
+        let made = Arc::new(self.align(sight, pairing)?);
+        models.insert((sight, pairing), made.clone());
+        Ok(made)
+    }
+
+    /// Categories of the images; `None` where fewer than two of the test images have others of their category beside
+    /// them.
+    pub fn categories(&self) -> Option<&Categories> {
+        self.dataset.categories.as_ref()
+    }
+
+    fn align(&self, sight: Sight, pairing: Pairing) -> Result<Aligned> {
+        let mut folds = Vec::new();
+        let mut trained = Vec::new();
+        let mut decoded = Decoded { decoder: Decoder::Dina, single: Vec::new(), mean: Vec::new() };
+        for (index, fold) in self.folds.iter().enumerate() {
+            let seed = self.seed.child("models").index(index);
+            let seen = self.seen(fold, sight)?;
+            let taught = match pairing {
+                Pairing::Shown => seen.clone(),
+                Pairing::Permuted => permuted(&seen, seed.child("pairing")),
+            };
+            let model = self.train(&taught, seed)?;
+            let of_fold = decode_towers(self.dataset, &seen, &model)?;
+            decoded.single.extend(of_fold.single);
+            decoded.mean.extend(of_fold.mean);
+            folds.push(seen);
+            trained.push(model);
+        }
+        Ok(Aligned { folds, trained, decoded })
+    }
+
+    /// A fold with what a sight shows of the images, in the same window at the same resolution, standardised on the
+    /// training images.
+    fn seen(&self, fold: &Fold, sight: Sight) -> Result<Fold> {
+        let Some(pass) = sight.pass() else { return Ok(fold.clone()) };
+        let chain = Pipeline(vec![
+            Filter::new(pass).into(),
+            Crop { area: fold.window.window.into() }.into(),
+            Resize { degrees_per_pixel: fold.degrees_per_pixel, kernel: Default::default() }.into(),
+        ]);
+        let stack = Stack::from_images(&self.dataset.images)?;
+        let mut pixels = chain.apply(&stack, Seed::new(0))?.into_pixels();
+        PixelStatistics::fit(&fold.views(self.dataset)?.train, &pixels)?.apply(&mut pixels)?;
+        Ok(fold.with_images(pixels))
+    }
+
+    fn train(&self, fold: &Fold, seed: Seed) -> Result<Trained> {
+        let mut config =
+            model_config(self.dataset, fold, self.profile, ObjectiveKind::InfoNce, Start::ClosedForm)?;
+        config.train.steps = self.settings.steps;
+        config.train.validate_every = self.settings.steps.max(1);
+        let mut common = Common::new(self.dataset, fold, &config, self.device)?;
+        let start = common.weights(&config, self.device)?;
+        let towers = Towers::started(config.clone(), seed, self.device, start)?;
+        if self.settings.steps > 0 {
+            let mut trainer = Trainer::new(towers.model(), config.train, seed, self.dataset.hash)?;
+            trainer.run::<Error>(&common.data, || Ok(None), |_| Ok(()))?;
+        }
+        Ok(Trained { members: vec![towers], records: Vec::new() })
+    }
+}
+
+/// The fold with its training images dealt anew among their places.
+fn permuted(fold: &Fold, seed: Seed) -> Fold {
+    let train = as_indices(fold.split.train());
+    let mut dealt = train.clone();
+    dealt.shuffle(&mut seed.stream("training images"));
+    let mut images: Array3<f32> = fold.images.as_ref().clone();
+    for (&to, &from) in train.iter().zip(&dealt) {
+        images.index_axis_mut(ndarray::Axis(0), to).assign(&fold.images.index_axis(ndarray::Axis(0), from));
+    }
+    fold.with_images(images)
+}

@@ -1,0 +1,176 @@
+use dina_core::Seed;
+use dina_data::simulate::{Dial, Population};
+use dina_decode::ridge::RidgeDesign;
+use ndarray::{Array1, Array2, Axis, concatenate};
+
+use super::low_level::{Predictors, gabor_features};
+use super::resample::{resampled, sign_flip};
+use super::{Case, Claim, Experiment, Measured};
+use crate::{Fold, Result};
+
+/// Claim 2, category: responses follow the category of an image beyond what its low-level structure predicts.
+///
+/// A ridge regression predicts the responses of all neurons from a Gabor pyramid of the image, with and without its
+/// category as further predictors. How much the category explains of held-out images is what counts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CategoryBeyondLowLevel;
+
+/// Share of the explainable variance that matters.
+const SMALLEST: f64 = 0.05;
+
+/// Weights of the category beside the Gabor pyramid, as total variance; chosen on left-out training images.
+const WEIGHTS: [f32; 3] = [0.1, 1., 10.];
+
+/// Penalties in units of the mean eigenvalue of the predictors.
+const PENALTIES: [f64; 9] = [0.01, 0.03, 0.1, 0.3, 1., 3., 10., 30., 100.];
+
+impl Claim for CategoryBeyondLowLevel {
+    fn experiment(&self) -> Experiment {
+        Experiment {
+            statistic: "variance of the responses to held-out images, free of noise by products of two halves of the repeats, that \
+                ridge regression on a Gabor pyramid and the category explains, minus that on the pyramid alone".into(),
+            null: "the gain, image by image, lies evenly about 0".into(),
+            exchangeable: "the sign of the gain of an image; images are resampled".into(),
+            effect: "gain over the explainable variance of all neurons".into(),
+            smallest: SMALLEST,
+            holds_on: vec![Population::Category, Population::Mixed(Dial::HALF)],
+            fails_on: vec![Population::V1, Population::Coarse, Population::Fine, Population::Null],
+            ..Experiment::new(
+                "category",
+                "2 coarse, not fine, not semantic",
+                "Responses carry the semantic category of the image beyond its low-level structure.",
+            )
+        }
+    }
+
+    fn measure(&self, case: &Case<'_>, seed: Seed) -> Result<Measured> {
+        let Some(categories) = case.categories() else {
+            return Ok(Measured::Impossible("no categories of the images are known".into()));
+        };
+        let mut images = Vec::new();
+        for fold in case.folds {
+            images.extend(gains(case, fold, &categories.of)?);
+        }
+        let explainable: f64 = images.iter().map(|i| i.explainable).sum();
+        if images.len() < 2 || explainable <= 0. {
+            let why = "the two halves of the repeats have nothing in common that could be explained";
+            return Ok(Measured::Impossible(why.into()));
+        }
+        let share = |items: &[usize]| {
+            let sum = |of: &dyn Fn(&Gain) -> f64| items.iter().map(|&i| of(&images[i])).sum::<f64>();
+            // A resample without explainable variance has no share.
+            let of = sum(&|i| i.explainable);
+            if of > 0. { sum(&|i| i.gain) / of } else { 0. }
+        };
+        let mut effect = resampled(images.len(), share, SMALLEST, &case.settings, seed)?;
+        let gains: Vec<f64> = images.iter().map(|i| i.gain).collect();
+        effect.p = sign_flip(&gains, &case.settings, seed)?;
+        let left: f64 = images.iter().map(|i| i.left).sum();
+        effect.details.insert("explained_by_gabor".into(), 1. - left / explainable);
+        effect.details.insert("explained_by_both".into(), 1. - left / explainable + effect.estimate);
+        Ok(Measured::Effect(effect))
+    }
+}
+
+/// What the category gains for one image, summed over neurons.
+struct Gain {
+    /// Squared error of the pyramid minus that of both, each a product of two halves.
+    gain: f64,
+    /// Squared error of the pyramid.
+    left: f64,
+    /// Variance that could be explained.
+    explainable: f64,
+}
+
+fn gains(case: &Case<'_>, fold: &Fold, of: &[Option<u32>]) -> Result<Vec<Gain>> {
+    let views = fold.views(case.dataset)?;
+    let known = |ids: &[u32]| ids.iter().any(|&id| of[id as usize].is_some());
+    if !known(views.train.images()) || !known(views.test.images()) {
+        return Ok(Vec::new());
+    }
+    let train = views.train.repeat_means(&fold.responses)?;
+    let (first, second) = views.test.halves(&fold.responses)?;
+    let gabor = gabor_features(case, fold)?;
+    let hot = |ids: &[u32]| one_hot(ids, of);
+    let category =
+        Predictors { train: hot(views.train.images()), test: hot(views.test.images()) }.standardised();
+    let low = predicted(&[&gabor], &train)?;
+    let mut both = low.clone();
+    for weight in WEIGHTS {
+        let tried = predicted(&[&gabor, &category.scaled(weight.sqrt())], &train)?;
+        if tried.error < both.error {
+            both = tried;
+        }
+    }
+    let centre = train.mean_axis(Axis(0)).unwrap_or_else(|| Array1::zeros(train.ncols()));
+    let product = |image: usize, prediction: &dyn Fn(usize) -> f32| -> f64 {
+        let (a, b) = (first.row(image), second.row(image));
+        a.iter()
+            .zip(b)
+            .enumerate()
+            .map(|(n, (a, b))| f64::from((a - prediction(n)) * (b - prediction(n))))
+            .sum()
+    };
+    Ok((0..first.nrows())
+        .map(|image| {
+            let left = product(image, &|n| low.test[[image, n]]);
+            Gain {
+                gain: left - product(image, &|n| both.test[[image, n]]),
+                left,
+                explainable: product(image, &|n| centre[n]),
+            }
+        })
+        .collect())
+}
+
+/// A prediction of held-out images, with the error of left-out training images that it was chosen by.
+#[derive(Clone)]
+struct Predicted {
+    error: f64,
+    test: Array2<f32>,
+}
+
+/// Ridge regression on blocks of predictors, with the penalty that predicts left-out
+/// training images best over all neurons.
+fn predicted(blocks: &[&Predictors], responses: &Array2<f32>) -> Result<Predicted> {
+    let joined = |of: &dyn Fn(&Predictors) -> &Array2<f32>| {
+        let views: Vec<_> = blocks.iter().map(|block| of(block).view()).collect();
+        concatenate(Axis(1), &views)
+            .map_err(|_| dina_core::Error::shape("predictors", "as many rows in all blocks", "other"))
+    };
+    let (train, test) = (joined(&|b| &b.train)?, joined(&|b| &b.test)?);
+    let design = RidgeDesign::new(train.view(), None)?;
+    let ridge = design.regress(responses.view())?;
+    let mut best: Option<(f64, f64)> = None;
+    for factor in PENALTIES {
+        let penalty = factor * design.mean_eigenvalue();
+        let left_out = ridge.leave_one_out(responses.view(), &[penalty])?;
+        let error = left_out.iter().zip(responses).map(|(p, y)| f64::from(p - y).powi(2)).sum::<f64>();
+        if best.is_none_or(|(least, _)| error < least) {
+            best = Some((error, penalty));
+        }
+    }
+    let (error, penalty) = best.unwrap_or((f64::INFINITY, design.mean_eigenvalue()));
+    Ok(Predicted { error, test: ridge.predict(test.view(), &[penalty])? })
+}
+
+/// A column a category: 1 for images of it.
+fn one_hot(ids: &[u32], of: &[Option<u32>]) -> Array2<f32> {
+    let categories = of.iter().flatten().max().map_or(0, |&most| most as usize + 1);
+    Array2::from_shape_fn((ids.len(), categories), |(row, column)| {
+        f32::from(u8::from(of[ids[row] as usize] == Some(column as u32)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+
+    use super::*;
+
+    #[test]
+    fn an_unknown_category_is_no_category() {
+        let of = [Some(1), None, Some(0)];
+        assert_eq!(one_hot(&[0, 1, 2], &of), array![[0., 1.], [0., 0.], [1., 0.]]);
+    }
+}

@@ -1,0 +1,394 @@
+use std::collections::BTreeMap;
+
+use dina_core::{ContentHash, Seed};
+use dina_stats::multiplicity::holm;
+use serde::{Deserialize, Serialize};
+
+use super::calibration::{Calibration, Rate};
+use super::{
+    Accuracy, Bands, Case, CategoryBeyondLowLevel, DistributedRegions, Experiment, Interactions,
+    SparseNeurons, Verdict, decide,
+};
+use crate::{Error, Progress, Result};
+
+/// A claim: an experiment with its measurement.
+pub trait Claim: Sync {
+    /// What is registered. The same on every call.
+    fn experiment(&self) -> Experiment;
+
+    /// Measures it on a case. Everything random comes from `seed`.
+    ///
+    /// # Errors
+    /// When something breaks; that a case does not allow a measurement is [`Measured::Impossible`].
+    fn measure(&self, case: &Case<'_>, seed: Seed) -> Result<Measured>;
+}
+
+/// What a measurement came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measured {
+    /// An effect.
+    Effect(Effect),
+    /// Why there is none.
+    Impossible(String),
+}
+
+/// A measured effect.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Effect {
+    /// The effect, in the unit of the experiment.
+    pub estimate: f64,
+    /// Lower end of its 95 % interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// p of the null, one-sided.
+    pub p: f64,
+    /// p of an effect of at least the smallest of interest, one-sided.
+    pub p_small: f64,
+    /// Images (or other units) that it is measured on.
+    pub images: usize,
+    /// What had to come out.
+    pub controls: Vec<Control>,
+    /// Further figures, by name.
+    pub details: BTreeMap<String, f64>,
+}
+
+/// A control of an experiment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Control {
+    /// What it is.
+    pub name: String,
+    /// What came out, in the unit of the experiment.
+    pub value: f64,
+    /// Lower end of its interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Whether it came out as it has to.
+    pub passed: bool,
+}
+
+/// What a study found for one experiment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What was registered.
+    pub experiment: Experiment,
+    /// The effect; `None` where it could not be measured.
+    pub effect: Option<Effect>,
+    /// p of the null, Holm-adjusted over all tests of the study.
+    pub p_adjusted: Option<f64>,
+    /// p of an effect as large as the smallest of interest, adjusted in the same family.
+    pub p_small_adjusted: Option<f64>,
+    /// The verdict, before the quality of the instrument is looked at.
+    pub verdict: Verdict,
+    /// Why it is inconclusive whatever the effect is, where that is so.
+    pub reason: Option<String>,
+}
+
+/// The claims of the paper that are measured, in the order of the report.
+pub fn standard() -> Vec<Box<dyn Claim>> {
+    vec![
+        Box::new(Accuracy),
+        Box::new(Bands::CoarseOverFine),
+        Box::new(Bands::FineAdds),
+        Box::new(CategoryBeyondLowLevel),
+        Box::new(DistributedRegions),
+        Box::new(SparseNeurons),
+        Box::new(Interactions),
+    ]
+}
+
+/// Measures all claims on one case and decides them together.
+///
+/// # Errors
+/// When two experiments have one id, one requires another that is not there, or a measurement breaks.
+pub fn study(
+    case: &Case<'_>,
+    claims: &[Box<dyn Claim>],
+    seed: Seed,
+    progress: &dyn Progress,
+) -> Result<Vec<Finding>> {
+    let experiments: Vec<Experiment> = claims.iter().map(|claim| claim.experiment()).collect();
+    check(&experiments)?;
+    progress.begin("claims", claims.len());
+    let mut measured = Vec::new();
+    for (index, (claim, experiment)) in claims.iter().zip(&experiments).enumerate() {
+        progress.advance(index, &experiment.id);
+        measured.push(claim.measure(case, seed.child(&experiment.id))?);
+    }
+    progress.end();
+    conclude(experiments, measured)
+}
+
+fn check(experiments: &[Experiment]) -> Result<()> {
+    let mut known = BTreeMap::new();
+    for experiment in experiments {
+        if known.insert(experiment.id.as_str(), ()).is_some() {
+            let id = &experiment.id;
+            return Err(Error::Job(format!("two experiments are named `{id}`; give each a name of its own")));
+        }
+    }
+    let missing = experiments
+        .iter()
+        .flat_map(|e| e.requires.iter().map(move |id| (e, id)))
+        .find(|(_, id)| !known.contains_key(id.as_str()));
+    match missing {
+        None => Ok(()),
+        Some((experiment, id)) => Err(Error::Job(format!(
+            "experiment `{}` requires `{id}`, which is not part of the study; add it",
+            experiment.id
+        ))),
+    }
+}
+
+/// Adjusts all p together, decides, and takes back what rests on something that is not supported.
+fn conclude(experiments: Vec<Experiment>, measured: Vec<Measured>) -> Result<Vec<Finding>> {
+    let tests: Vec<f64> = measured
+        .iter()
+        .flat_map(|m| match m {
+            Measured::Effect(effect) => vec![effect.p, effect.p_small],
+            Measured::Impossible(_) => Vec::new(),
+        })
+        .collect();
+    let mut adjusted = if tests.is_empty() { Vec::new() } else { holm(&tests)? }.into_iter();
+    let mut findings: Vec<Finding> = experiments
+        .into_iter()
+        .zip(measured)
+        .map(|(experiment, measured)| match measured {
+            Measured::Impossible(why) => Finding {
+                experiment,
+                effect: None,
+                p_adjusted: None,
+                p_small_adjusted: None,
+                verdict: Verdict::Inconclusive,
+                reason: Some(why),
+            },
+            Measured::Effect(effect) => {
+                let (p, p_small) = (adjusted.next().unwrap_or(1.), adjusted.next().unwrap_or(1.));
+                let failed: Vec<&str> =
+                    effect.controls.iter().filter(|c| !c.passed).map(|c| c.name.as_str()).collect();
+                let reason = (!failed.is_empty()).then(|| format!("a control failed: {}", failed.join(", ")));
+                let verdict = match reason {
+                    Some(_) => Verdict::Inconclusive,
+                    None => decide(&effect, experiment.smallest, p, p_small),
+                };
+                Finding {
+                    verdict,
+                    reason,
+                    experiment,
+                    p_adjusted: Some(p),
+                    p_small_adjusted: Some(p_small),
+                    effect: Some(effect),
+                }
+            }
+        })
+        .collect();
+    let supported: Vec<String> = findings
+        .iter()
+        .filter(|f| f.verdict == Verdict::Supported)
+        .map(|f| f.experiment.id.clone())
+        .collect();
+    for finding in &mut findings {
+        let lacking = finding.experiment.requires.iter().find(|id| !supported.contains(id));
+        if let (Some(id), None) = (lacking, &finding.reason) {
+            finding.reason = Some(format!("`{id}` is not supported, so that there is nothing to explain"));
+            finding.verdict = Verdict::Inconclusive;
+        }
+    }
+    Ok(findings)
+}
+
+/// What is known of the instrument of an experiment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Instrument {
+    /// Right often enough on simulated populations: power at least 0.9, false support at most 0.05.
+    Validated,
+    /// Not so.
+    NotValidated,
+    /// It was run on too few simulated populations to say.
+    NotCalibrated,
+}
+
+/// A finding beside the error rates of its instrument: an entry of `claims` in `results.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// Name of the experiment.
+    pub id: String,
+    /// What is claimed.
+    pub statement: String,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The effect, in the unit of the experiment.
+    pub effect: Option<f64>,
+    /// Lower end of its 95 % interval.
+    pub ci_low: Option<f64>,
+    /// Upper end.
+    pub ci_high: Option<f64>,
+    /// p of the null, one-sided.
+    pub p: Option<f64>,
+    /// The same, Holm-adjusted over all tests of the study.
+    pub p_adjusted: Option<f64>,
+    /// How often the instrument says `supported` where the statement is true.
+    pub power: Option<f64>,
+    /// How often it says so where the statement is false.
+    pub false_support: Option<f64>,
+    /// What is known of the instrument.
+    pub instrument: Instrument,
+    /// `power` with counts and interval.
+    pub power_of: Option<Rate>,
+    /// `false_support` with counts and interval.
+    pub false_support_of: Option<Rate>,
+    /// Power on simulated recordings of about the size of this one.
+    pub power_here: Option<Rate>,
+    /// False support on these.
+    pub false_support_here: Option<Rate>,
+    /// What the measurement alone says, whatever its instrument is worth.
+    pub measured: Finding,
+}
+
+/// A study of one recording: what was registered, what was found, and what the instruments are worth.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Studied {
+    /// Hash of the registered experiments.
+    pub registration: ContentHash,
+    /// One entry an experiment.
+    pub claims: Vec<Judged>,
+    /// The full calibration of these experiments, where there is one.
+    pub reference: Option<Calibration>,
+    /// The calibration at about the size of the recording.
+    pub here: Option<Calibration>,
+}
+
+/// Puts findings beside the error rates of their instruments: those of the `reference` calibration, at the default size
+/// and signal level, decide what an instrument is worth; those of a calibration `here`, at about the size of the
+/// recording, can only take that back.
+pub fn judge(
+    findings: Vec<Finding>,
+    reference: Option<&Calibration>,
+    here: Option<&Calibration>,
+) -> Vec<Judged> {
+    let rates = |calibration: Option<&Calibration>, experiment: &Experiment| {
+        calibration.map_or([None, None], |calibration| calibration.rates(experiment))
+    };
+    let judged = |finding: Finding| {
+        let [power, wrong] = rates(reference, &finding.experiment);
+        let [power_here, wrong_here] = rates(here, &finding.experiment);
+        let instrument = instrument(power, wrong, wrong_here);
+        let effect = finding.effect.as_ref();
+        Judged {
+            id: finding.experiment.id.clone(),
+            statement: finding.experiment.statement.clone(),
+            verdict: match instrument {
+                Instrument::Validated => finding.verdict,
+                _ => Verdict::InstrumentNotValidated,
+            },
+            effect: effect.map(|e| e.estimate),
+            ci_low: effect.map(|e| e.low),
+            ci_high: effect.map(|e| e.high),
+            p: effect.map(|e| e.p),
+            p_adjusted: finding.p_adjusted,
+            power: power.map(|rate| rate.estimate),
+            false_support: wrong.map(|rate| rate.estimate),
+            instrument,
+            power_of: power,
+            false_support_of: wrong,
+            power_here,
+            false_support_here: wrong_here,
+            measured: finding,
+        }
+    };
+    findings.into_iter().map(judged).collect()
+}
+
+/// Simulated recordings of either kind that an instrument has to be run on at least.
+const LEAST_RUNS: usize = 20;
+
+/// Power from which an instrument is validated.
+const LEAST_POWER: f64 = 0.9;
+
+/// Rate of false support up to which it is.
+const MOST_WRONG: f64 = 0.05;
+
+fn instrument(power: Option<Rate>, wrong: Option<Rate>, wrong_here: Option<Rate>) -> Instrument {
+    let (Some(power), Some(wrong)) = (power, wrong) else { return Instrument::NotCalibrated };
+    if power.runs < LEAST_RUNS || wrong.runs < LEAST_RUNS {
+        return Instrument::NotCalibrated;
+    }
+    let often_wrong_here = wrong_here.is_some_and(|rate| rate.low > MOST_WRONG);
+    if power.estimate >= LEAST_POWER && wrong.estimate <= MOST_WRONG && !often_wrong_here {
+        Instrument::Validated
+    } else {
+        Instrument::NotValidated
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn experiment(id: &str, requires: &[&str]) -> Experiment {
+        let requires = requires.iter().map(|&r| r.into()).collect();
+        Experiment { smallest: 0.1, requires, ..Experiment::new(id, "", "") }
+    }
+
+    fn effect(estimate: f64, p: f64, passed: bool) -> Measured {
+        let control = Control { name: "control".into(), value: 0., low: 0., high: 0., passed };
+        Measured::Effect(Effect {
+            estimate,
+            low: estimate - 0.1,
+            high: estimate + 0.1,
+            p,
+            p_small: 1. - p,
+            controls: vec![control],
+            ..Effect::default()
+        })
+    }
+
+    fn verdicts(measured: Vec<Measured>) -> Vec<Verdict> {
+        let experiments = vec![experiment("a", &[]), experiment("b", &["a"])];
+        conclude(experiments, measured).unwrap().into_iter().map(|f| f.verdict).collect()
+    }
+
+    #[test]
+    fn what_rests_on_nothing_says_nothing() {
+        use Verdict::{Inconclusive, Supported};
+        let (yes, no) = (|| effect(0.3, 0.001, true), || effect(0.3, 0.5, true));
+        assert_eq!(verdicts(vec![yes(), yes()]), [Supported, Supported]);
+        assert_eq!(verdicts(vec![no(), yes()]), [Inconclusive, Inconclusive]);
+        assert_eq!(verdicts(vec![effect(0.3, 0.001, false), yes()]), [Inconclusive, Inconclusive]);
+        assert_eq!(verdicts(vec![Measured::Impossible("no".into()), yes()]), [Inconclusive, Inconclusive]);
+    }
+
+    /// Alone, p = 0.02 would be enough; among four tests it is not.
+    #[test]
+    fn tests_are_corrected_together() {
+        assert_eq!(
+            verdicts(vec![effect(0.3, 0.02, true), effect(0.3, 0.02, true)]),
+            [Verdict::Inconclusive; 2]
+        );
+    }
+
+    #[test]
+    fn names_are_checked() {
+        assert!(check(&[experiment("a", &[]), experiment("a", &[])]).is_err());
+        let error = check(&[experiment("a", &["b"])]).unwrap_err().to_string();
+        assert!(error.contains("`a` requires `b`"), "{error}");
+        check(&standard().iter().map(|claim| claim.experiment()).collect::<Vec<_>>()).unwrap();
+    }
+
+    #[test]
+    fn an_instrument_has_to_be_right_often_enough() {
+        let rate = |hits, runs| Some(Rate::new(hits, runs).unwrap());
+        assert_eq!(instrument(rate(19, 20), rate(0, 20), None), Instrument::Validated);
+        // Five false supports in six runs at the recording's own size are not chance.
+        assert_eq!(instrument(rate(19, 20), rate(0, 20), rate(5, 6)), Instrument::NotValidated);
+        assert_eq!(instrument(rate(19, 20), rate(0, 20), rate(1, 6)), Instrument::Validated);
+        assert_eq!(instrument(rate(15, 20), rate(0, 20), None), Instrument::NotValidated);
+        assert_eq!(instrument(rate(20, 20), rate(3, 20), None), Instrument::NotValidated);
+        assert_eq!(instrument(rate(4, 4), rate(0, 20), None), Instrument::NotCalibrated);
+        assert_eq!(instrument(None, rate(0, 20), None), Instrument::NotCalibrated);
+    }
+}
