@@ -76,10 +76,16 @@ fn print(found: &Calibration) {
     for claim in standard() {
         let experiment = claim.experiment();
         println!("{}", experiment.id);
-        for (what, rate) in ["power", "false support"].into_iter().zip(found.rates(&experiment)) {
+        let rates = found.rates(&experiment);
+        let named = [
+            ("power", rates.power),
+            ("false support", rates.false_support),
+            ("false contradiction", rates.false_contradiction),
+        ];
+        for (what, rate) in named {
             if let Some(rate) = rate {
                 println!(
-                    "  {what:14} {} of {}: {:.3} [{:.3}, {:.3}]",
+                    "  {what:20} {} of {}: {:.3} [{:.3}, {:.3}]",
                     rate.hits, rate.runs, rate.estimate, rate.low, rate.high
                 );
             }

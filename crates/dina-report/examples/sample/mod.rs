@@ -542,7 +542,7 @@ fn claims(seed: &Seed) -> Claims {
         details: vec![("two_way_coarse".into(), 0.91), ("two_way_fine".into(), 0.77)],
         known: known(id, seed),
     };
-    let (first, second) = ("1 accuracy", "2 coarse, not fine, not semantic");
+    let (first, second) = ("Claim 1: accuracy", "Claim 2: coarse, not fine, not semantic");
     Claims {
         claims: vec![
             claim(
@@ -555,7 +555,7 @@ fn claims(seed: &Seed) -> Claims {
             claim("coarse", second, "Decoding rests on coarse structure.", ClaimVerdict::Supported, 0.14),
             claim("fine", second, "Decoding uses fine structure.", ClaimVerdict::Contradicted, -0.01),
             claim("category", second, "Responses carry the category.", ClaimVerdict::Inconclusive, f64::NAN),
-            claim("sparse", "4 sparse neurons", "Few neurons do it.", ClaimVerdict::NotValidated, 0.3),
+            claim("sparse", "Claim 4: sparse neurons", "Few neurons do it.", ClaimVerdict::NotValidated, 0.3),
         ],
         correction: "Holm over all tests of the study".into(),
         calibration: "Error rates are made up.".into(),

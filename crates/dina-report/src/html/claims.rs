@@ -75,7 +75,7 @@ pub fn sections(claims: &Claims, panels: &[Drawn], figures: &mut Numbered) -> Ma
     let pairs: Vec<(&Claim, &Drawn)> = claims.claims.iter().zip(panels).collect();
     html! {
         @for group in pairs.chunk_by(|a, b| a.0.heading == b.0.heading) {
-            @if let Some((first, _)) = group.first() { h3.heading { "Claim " (first.heading) } }
+            @if let Some((first, _)) = group.first() { h3.heading { (first.heading) } }
             @for (claim, panel) in group {
                 article id={ "claim-" (claim.id) } {
                     h4 { (claim.statement) " " (badge(claim.verdict)) }

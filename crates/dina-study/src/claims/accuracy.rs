@@ -43,7 +43,7 @@ impl Claim for Accuracy {
             blind_on: vec![Population::Shape, Population::Category, Population::Interacting],
             ..Experiment::new(
                 ACCURACY,
-                "1 accuracy",
+                "Claim 1: accuracy",
                 "Which of the held-out images was shown can be read from the population response.",
             )
         }

@@ -74,7 +74,7 @@ impl Claim for Bands {
             requires: vec![ACCURACY.into()],
             holds_on,
             fails_on,
-            ..Experiment::new(id, "2 coarse, not fine, not semantic", &statement)
+            ..Experiment::new(id, "Claim 2: coarse, not fine, not semantic", &statement)
         }
     }
 

@@ -29,7 +29,8 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// All populations that some experiment knows the truth of, at the size of the default recording.
+    /// All populations that some experiment knows the truth of, at the neurons, repeats and signal level of the default
+    /// recording.
     pub fn new(claims: &[Box<dyn Claim>], seeds: Vec<u64>) -> Self {
         let mut populations: Vec<Population> = Vec::new();
         for claim in claims {
@@ -41,7 +42,9 @@ impl Scope {
                 }
             }
         }
+        // The default recording with half of its images: cost grows with their cube.
         let SimulationConfig { neurons, images, repeats, .. } = Profile::Quick.simulation(0);
+        let images = images / 2;
         let (profile, settings) = (Profile::Quick, Settings::new(Profile::Quick));
         Self { populations, seeds, neurons, images, repeats, profile, settings }
     }
@@ -136,7 +139,8 @@ pub struct CellFinding {
 
 impl CellFinding {
     fn new(finding: &Finding, population: Population) -> Self {
-        let effect = finding.effect.as_ref();
+        // An effect that says nothing is not shown beside others that do.
+        let effect = finding.effect.as_ref().filter(|_| finding.reason.is_none());
         Self {
             id: finding.experiment.id.clone(),
             truth: finding.experiment.truth(population),
@@ -174,6 +178,17 @@ impl Rate {
     }
 }
 
+/// How often an instrument is right and wrong; `None` where no recording of that kind was run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    /// How often it supports a true statement.
+    pub power: Option<Rate>,
+    /// How often it supports a false one.
+    pub false_support: Option<Rate>,
+    /// How often it contradicts a true one.
+    pub false_contradiction: Option<Rate>,
+}
+
 /// What a study says of recordings whose truth is known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
@@ -194,19 +209,21 @@ impl Calibration {
         (found.registration == registration(&experiments)).then_some(found)
     }
 
-    /// Power and rate of false support of an experiment; `None` where no recording of that kind was run.
-    pub fn rates(&self, experiment: &Experiment) -> [Option<Rate>; 2] {
-        [true, false].map(|truth| {
-            let verdicts: Vec<Verdict> = self
-                .cells
-                .iter()
-                .flat_map(|cell| &cell.findings)
+    /// How often an experiment is right and wrong.
+    pub fn rates(&self, experiment: &Experiment) -> Rates {
+        let rate = |truth: bool, verdict: Verdict| {
+            let known = self.cells.iter().flat_map(|cell| &cell.findings);
+            let verdicts: Vec<Verdict> = known
                 .filter(|f| f.id == experiment.id && f.truth == Some(truth))
                 .map(|f| f.verdict)
                 .collect();
-            let hits = verdicts.iter().filter(|v| **v == Verdict::Supported).count();
-            Rate::new(hits, verdicts.len()).ok()
-        })
+            Rate::new(verdicts.iter().filter(|v| **v == verdict).count(), verdicts.len()).ok()
+        };
+        Rates {
+            power: rate(true, Verdict::Supported),
+            false_support: rate(false, Verdict::Supported),
+            false_contradiction: rate(true, Verdict::Contradicted),
+        }
     }
 
     /// Writes the file, whole or not at all.
@@ -219,7 +236,7 @@ impl Calibration {
         Ok(write_atomic(path, |writer| writeln!(writer, "{text}"))?)
     }
 
-    /// How often each verdict was given on one population.
+    /// The verdicts on one population.
     pub fn verdicts(&self, id: &str, population: Population) -> Vec<Verdict> {
         let cells = self.cells.iter().filter(|cell| cell.population == population);
         cells.flat_map(|c| &c.findings).filter(|f| f.id == id).map(|f| f.verdict).collect()

@@ -37,7 +37,7 @@ impl Claim for CategoryBeyondLowLevel {
             fails_on: vec![Population::V1, Population::Coarse, Population::Fine, Population::Null],
             ..Experiment::new(
                 "category",
-                "2 coarse, not fine, not semantic",
+                "Claim 2: coarse, not fine, not semantic",
                 "Responses carry the semantic category of the image beyond its low-level structure.",
             )
         }

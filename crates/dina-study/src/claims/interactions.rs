@@ -62,7 +62,7 @@ impl Claim for Interactions {
             ],
             ..Experiment::new(
                 "interactions",
-                "4 sparse strong neurons and their interactions",
+                "Claim 4: sparse strong neurons and their interactions",
                 "How neurons vary together identifies images beyond what single neurons do.",
             )
         }

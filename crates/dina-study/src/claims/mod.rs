@@ -26,7 +26,7 @@ mod study;
 
 pub use accuracy::Accuracy;
 pub use bands::Bands;
-pub use calibration::{Calibration, Cell, CellFinding, Rate, Scope, calibrate};
+pub use calibration::{Calibration, Cell, CellFinding, Rate, Rates, Scope, calibrate};
 pub use case::{Aligned, Case, Pairing, Settings, Sight};
 pub use category::CategoryBeyondLowLevel;
 pub use decision::{Verdict, decide};

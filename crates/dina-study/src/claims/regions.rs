@@ -39,7 +39,7 @@ impl Claim for DistributedRegions {
             fails_on: vec![Population::Local, Population::Null],
             ..Experiment::new(
                 "distributed",
-                "3 distributed regions, shape and texture",
+                "Claim 3: distributed regions, shape and texture",
                 "The aligned maps come from spatially distributed regions of the image.",
             )
         }

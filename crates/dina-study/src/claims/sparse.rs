@@ -44,7 +44,7 @@ impl Claim for SparseNeurons {
             fails_on: vec![Population::Dense, Population::Null],
             ..Experiment::new(
                 "sparse",
-                "4 sparse strong neurons and their interactions",
+                "Claim 4: sparse strong neurons and their interactions",
                 &format!("One neuron in {KEPT} rebuilds most of the alignment."),
             )
         }

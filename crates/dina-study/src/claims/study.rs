@@ -4,7 +4,7 @@ use dina_core::{ContentHash, Seed};
 use dina_stats::multiplicity::holm;
 use serde::{Deserialize, Serialize};
 
-use super::calibration::{Calibration, Rate};
+use super::calibration::{Calibration, Rate, Rates};
 use super::{
     Accuracy, Bands, Case, CategoryBeyondLowLevel, DistributedRegions, Experiment, Interactions,
     SparseNeurons, Verdict, decide,
@@ -204,7 +204,8 @@ fn conclude(experiments: Vec<Experiment>, measured: Vec<Measured>) -> Result<Vec
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Instrument {
-    /// Right often enough on simulated populations: power at least 0.9, false support at most 0.05.
+    /// Right often enough on simulated populations: power at least 0.9, false support and false contradiction at
+    /// most 0.05.
     Validated,
     /// Not so.
     NotValidated,
@@ -237,14 +238,10 @@ pub struct Judged {
     pub false_support: Option<f64>,
     /// What is known of the instrument.
     pub instrument: Instrument,
-    /// `power` with counts and interval.
-    pub power_of: Option<Rate>,
-    /// `false_support` with counts and interval.
-    pub false_support_of: Option<Rate>,
-    /// Power on simulated recordings of about the size of this one.
-    pub power_here: Option<Rate>,
-    /// False support on these.
-    pub false_support_here: Option<Rate>,
+    /// Its error rates at the default size and signal level, with counts and intervals.
+    pub reference: Rates,
+    /// The same on simulated recordings of about the size of this one.
+    pub here: Rates,
     /// What the measurement alone says, whatever its instrument is worth.
     pub measured: Finding,
 }
@@ -271,12 +268,12 @@ pub fn judge(
     here: Option<&Calibration>,
 ) -> Vec<Judged> {
     let rates = |calibration: Option<&Calibration>, experiment: &Experiment| {
-        calibration.map_or([None, None], |calibration| calibration.rates(experiment))
+        calibration.map_or(Rates::default(), |calibration| calibration.rates(experiment))
     };
     let judged = |finding: Finding| {
-        let [power, wrong] = rates(reference, &finding.experiment);
-        let [power_here, wrong_here] = rates(here, &finding.experiment);
-        let instrument = instrument(power, wrong, wrong_here);
+        let reference = rates(reference, &finding.experiment);
+        let here = rates(here, &finding.experiment);
+        let instrument = instrument(&reference, &here);
         let effect = finding.effect.as_ref();
         Judged {
             id: finding.experiment.id.clone(),
@@ -290,13 +287,11 @@ pub fn judge(
             ci_high: effect.map(|e| e.high),
             p: effect.map(|e| e.p),
             p_adjusted: finding.p_adjusted,
-            power: power.map(|rate| rate.estimate),
-            false_support: wrong.map(|rate| rate.estimate),
+            power: reference.power.map(|rate| rate.estimate),
+            false_support: reference.false_support.map(|rate| rate.estimate),
             instrument,
-            power_of: power,
-            false_support_of: wrong,
-            power_here,
-            false_support_here: wrong_here,
+            reference,
+            here,
             measured: finding,
         }
     };
@@ -309,16 +304,21 @@ const LEAST_RUNS: usize = 20;
 /// Power from which an instrument is validated.
 const LEAST_POWER: f64 = 0.9;
 
-/// Rate of false support up to which it is.
+/// Rate of false support, and of false contradiction, up to which it is.
 const MOST_WRONG: f64 = 0.05;
 
-fn instrument(power: Option<Rate>, wrong: Option<Rate>, wrong_here: Option<Rate>) -> Instrument {
-    let (Some(power), Some(wrong)) = (power, wrong) else { return Instrument::NotCalibrated };
+fn instrument(reference: &Rates, here: &Rates) -> Instrument {
+    let Rates { power: Some(power), false_support: Some(wrong), false_contradiction: Some(missed) } =
+        reference
+    else {
+        return Instrument::NotCalibrated;
+    };
     if power.runs < LEAST_RUNS || wrong.runs < LEAST_RUNS {
         return Instrument::NotCalibrated;
     }
-    let often_wrong_here = wrong_here.is_some_and(|rate| rate.low > MOST_WRONG);
-    if power.estimate >= LEAST_POWER && wrong.estimate <= MOST_WRONG && !often_wrong_here {
+    let often_wrong = |rate: Option<Rate>| rate.is_some_and(|rate| rate.low > MOST_WRONG);
+    let good = power.estimate >= LEAST_POWER && wrong.estimate.max(missed.estimate) <= MOST_WRONG;
+    if good && !often_wrong(here.false_support) && !often_wrong(here.false_contradiction) {
         Instrument::Validated
     } else {
         Instrument::NotValidated
@@ -381,14 +381,21 @@ mod tests {
 
     #[test]
     fn an_instrument_has_to_be_right_often_enough() {
-        let rate = |hits, runs| Some(Rate::new(hits, runs).unwrap());
-        assert_eq!(instrument(rate(19, 20), rate(0, 20), None), Instrument::Validated);
-        // Five false supports in six runs at the recording's own size are not chance.
-        assert_eq!(instrument(rate(19, 20), rate(0, 20), rate(5, 6)), Instrument::NotValidated);
-        assert_eq!(instrument(rate(19, 20), rate(0, 20), rate(1, 6)), Instrument::Validated);
-        assert_eq!(instrument(rate(15, 20), rate(0, 20), None), Instrument::NotValidated);
-        assert_eq!(instrument(rate(20, 20), rate(3, 20), None), Instrument::NotValidated);
-        assert_eq!(instrument(rate(4, 4), rate(0, 20), None), Instrument::NotCalibrated);
-        assert_eq!(instrument(None, rate(0, 20), None), Instrument::NotCalibrated);
+        let rates = |power: (usize, usize), wrong: (usize, usize), missed: usize| Rates {
+            power: Rate::new(power.0, power.1).ok(),
+            false_support: Rate::new(wrong.0, wrong.1).ok(),
+            false_contradiction: Rate::new(missed, power.1).ok(),
+        };
+        let none = Rates::default();
+        let good = rates((19, 20), (0, 20), 0);
+        assert_eq!(instrument(&good, &none), Instrument::Validated);
+        assert_eq!(instrument(&rates((15, 20), (0, 20), 0), &none), Instrument::NotValidated);
+        assert_eq!(instrument(&rates((20, 20), (3, 20), 0), &none), Instrument::NotValidated);
+        assert_eq!(instrument(&rates((18, 20), (0, 20), 2), &none), Instrument::NotValidated);
+        assert_eq!(instrument(&rates((4, 4), (0, 20), 0), &none), Instrument::NotCalibrated);
+        assert_eq!(instrument(&none, &good), Instrument::NotCalibrated);
+        // Five false supports in six runs at the recording's own size are not chance; one may be.
+        assert_eq!(instrument(&good, &rates((6, 6), (5, 6), 0)), Instrument::NotValidated);
+        assert_eq!(instrument(&good, &rates((6, 6), (1, 6), 0)), Instrument::Validated);
     }
 }
