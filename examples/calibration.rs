@@ -6,15 +6,17 @@ use std::process::ExitCode;
 use candle_core::Device;
 use clap::Parser;
 use dina_data::simulate::Population;
-use dina_examples::{Terminal, exit};
+use dina_examples::{JobsFlags, Terminal, exit};
 use dina_study::Result;
 use dina_study::claims::{Calibration, Scope, calibrate, standard};
+use dina_study::jobs::{Shard, Store};
 
 /// Runs the study of claims on simulated populations whose truth is known, and counts how often each claim is
 /// supported where it is true and where it is false.
 ///
-/// Every recording is kept in the output folder as soon as it is done: the program goes on where it was stopped, and
-/// several processes (`--shard 1/4` to `--shard 4/4`) share the work; a last call without `--shard` merges.
+/// Every recording is kept in the output folder as soon as it is done: the program goes on where it was stopped. Several
+/// processes (`--shard 1/4` to `--shard 4/4`) share the work, a last call without `--shard` merges; `--engine slurm` does
+/// that as a job array of a cluster.
 #[derive(Parser)]
 #[command(version)]
 struct Flags {
@@ -33,20 +35,12 @@ struct Flags {
     /// Images of a recording
     #[arg(long)]
     images: Option<usize>,
-    /// Which part of the work, as in 2/4
-    #[arg(long, value_parser = shard, default_value = "1/1")]
-    shard: (usize, usize),
+    /// Where the work is done, and how it is divided
+    #[command(flatten)]
+    jobs: JobsFlags,
     /// Output folder
     #[arg(long, value_name = "DIR", default_value = "dina-calibration")]
     out: PathBuf,
-}
-
-fn shard(text: &str) -> Result<(usize, usize), String> {
-    let parts = text.split_once('/').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-    match parts {
-        Some((part, of)) if (1..=of).contains(&part) => Ok((part - 1, of)),
-        _ => Err("give a part and the number of parts, as in 2/4".into()),
-    }
 }
 
 fn main() -> ExitCode {
@@ -63,10 +57,12 @@ fn run(flags: &Flags) -> Result<()> {
     scope.neurons = flags.neurons.unwrap_or(scope.neurons);
     scope.images = flags.images.unwrap_or(scope.images);
     let progress = Terminal::default();
-    let cells = flags.out.join("cells");
-    let found = calibrate(&scope, &claims, Some(&cells), flags.shard, &Device::Cpu, &progress)?;
+    let store = Store::new(flags.out.join("cells"));
+    let engine = flags.jobs.engine(&flags.out)?;
+    let how = (&engine, Some(&store), flags.jobs.shard);
+    let found = calibrate(&scope, &claims, how, &Device::Cpu, &progress)?;
     print(&found);
-    if flags.shard.1 == 1 {
+    if flags.jobs.shard == Shard::WHOLE {
         found.write(&flags.out.join("calibration.json"))?;
     }
     Ok(())

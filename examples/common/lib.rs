@@ -1,11 +1,13 @@
 //! What the programs share: flags, devices, threads, progress, and how an error ends them.
 
 mod flags;
+mod jobs;
 mod progress;
 mod run;
 mod table;
 
 pub use flags::{DataFlags, DeviceKind, JobFlags};
+pub use jobs::{EngineKind, JobsFlags};
 pub use progress::Terminal;
-pub use run::{exit, job, summary_lines};
+pub use run::{device, exit, job, summary_lines};
 pub use table::Table;

@@ -26,7 +26,11 @@ fn set_threads(threads: Option<usize>) -> usize {
     threads
 }
 
-fn device(kind: DeviceKind) -> Result<Device> {
+/// The device, where it is there and was built in.
+///
+/// # Errors
+/// When it is not.
+pub fn device(kind: DeviceKind) -> Result<Device> {
     let missing = |feature: &str, why: String| {
         Error::Job(format!(
             "--device {feature}: {why}; build with `--features {feature}` on a machine that has one, or use --device cpu"

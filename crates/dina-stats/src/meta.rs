@@ -44,6 +44,13 @@ pub struct MetaAnalysis {
     pub level: f64,
 }
 
+impl MetaAnalysis {
+    /// One-sided p that the mean effect is not above `value`, by Hartung and Knapp.
+    pub fn p_above(&self, value: f64) -> f64 {
+        student_sf((self.estimate - value) / self.standard_error, self.studies as f64 - 1.0)
+    }
+}
+
 impl fmt::Display for MetaAnalysis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ci = Ci { low: self.low, high: self.high, level: self.level };
@@ -153,6 +160,9 @@ mod tests {
             .unwrap();
         assert_relative_eq!(found.low, t.low, max_relative = 1e-12);
         assert_relative_eq!(found.p, t.p, max_relative = 1e-10);
+        // One side of the two.
+        assert_relative_eq!(found.p_above(0.0), found.p / 2.0, max_relative = 1e-10);
+        assert_relative_eq!(found.p_above(found.estimate), 0.5, max_relative = 1e-12);
         assert!(found.tau_squared > 0.0 && found.i_squared > 0.5);
         let prediction = found.prediction.unwrap();
         assert!(prediction[0] < found.low && prediction[1] > found.high);

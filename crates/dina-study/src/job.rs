@@ -9,6 +9,7 @@ use ndarray::Array4;
 
 use crate::claims::{self, Calibration, Case, Claim, Scope, Settings, Studied};
 use crate::fold::split_hash;
+use crate::jobs::{Engine, Shard, Store};
 use crate::results::{BaselineChoice, Hashes, peak_memory};
 use crate::towers::level_array;
 use crate::{
@@ -115,9 +116,11 @@ impl Job {
             claims::study(&case, claims, draws, progress)
         })?;
         let scope = Scope::matched(claims, summary, profile, seed);
-        let folder = self.out.join("calibration");
+        let store = Store::new(self.out.join("calibration"));
+        let engine = Engine::default();
         let here = watch.time("calibrate", || {
-            claims::calibrate(&scope, claims, Some(&folder), (0, 1), &self.device, progress)
+            let how = (&engine, Some(&store), Shard::WHOLE);
+            claims::calibrate(&scope, claims, how, &self.device, progress)
         })?;
         let reference = Calibration::reference(claims);
         prepared.stages.extend(watch.stages);

@@ -12,6 +12,7 @@
 //! - [`compare_objectives`]: the same towers under several objectives, at equal budget.
 //! - [`decode`], [`identification`], [`compare`]: DINA and the baselines on the same queries.
 //! - [`claims`]: registered experiments, with the measured error rates of their instruments.
+//! - [`jobs`]: independent pieces of work, on this machine or on a cluster.
 //! - [`Results`]: what `results.json` holds.
 
 pub mod claims;
@@ -22,6 +23,7 @@ mod decoding;
 mod error;
 mod fold;
 mod job;
+pub mod jobs;
 mod objective;
 mod objectives;
 mod progress;

@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::Device;
 use dina_core::{ContentHash, Seed, write_atomic};
@@ -7,7 +7,10 @@ use dina_stats::proportion::wilson;
 use serde::{Deserialize, Serialize};
 
 use super::{Case, Claim, Experiment, Finding, Settings, Verdict, registration, study};
-use crate::{Dataset, Error, JobConfig, Profile, Progress, RecordingSummary, Result, Source, prepare};
+use crate::jobs::{Engine, Shard, Store, Work};
+use crate::{
+    Dataset, Error, JobConfig, Profile, Progress, RecordingSummary, Result, Silent, Source, prepare,
+};
 
 /// Which simulated recordings a calibration runs on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,11 +45,9 @@ impl Scope {
                 }
             }
         }
-        // The default recording with half of its images: cost grows with their cube.
-        let SimulationConfig { neurons, images, repeats, .. } = Profile::Quick.simulation(0);
-        let images = images / 2;
+        let SimulationConfig { neurons, repeats, .. } = Profile::Quick.simulation(0);
         let (profile, settings) = (Profile::Quick, Settings::new(Profile::Quick));
-        Self { populations, seeds, neurons, images, repeats, profile, settings }
+        Self { populations, seeds, neurons, images: IMAGES, repeats, profile, settings }
     }
 
     /// What ships with a report: recordings of about the size of the one under study, each population once (a few of
@@ -105,6 +106,9 @@ impl Scope {
         ])
     }
 }
+
+/// Images of the recordings of a full calibration: its cost grows with their cube.
+const IMAGES: usize = 600;
 
 /// Seeds of calibrations that ship with a report start here, so that none is a seed that anything was developed on.
 const CALIBRATION_SEEDS: u64 = 1_000_000;
@@ -243,89 +247,66 @@ impl Calibration {
     }
 }
 
-/// Runs the study on every simulated recording of a scope.
+/// A scope with what is run on it.
+struct CellWork<'a> {
+    scope: &'a Scope,
+    claims: &'a [Box<dyn Claim>],
+    device: &'a Device,
+    registered: ContentHash,
+    population: Population,
+    seed: u64,
+}
+
+impl Work for CellWork<'_> {
+    type Output = Cell;
+
+    fn key(&self) -> ContentHash {
+        self.scope.key(self.registered, self.population, self.seed)
+    }
+
+    fn name(&self) -> String {
+        format!("{}, seed {}", self.population, self.seed)
+    }
+
+    /// Kernels and maps of the images, and the responses; measured, and rounded up.
+    fn memory(&self) -> u64 {
+        let Scope { images, neurons, repeats, .. } = self.scope;
+        (400 << 20) + (*images as u64) * ((1 << 20) + 16 * (*neurons * *repeats) as u64)
+    }
+
+    fn run(&self) -> Result<Cell> {
+        let source = Source::Simulated(Box::new(self.scope.simulation(self.population, self.seed)));
+        let config = JobConfig { source, ..JobConfig::simulated(self.scope.profile, self.seed) };
+        let dataset = Dataset::load(&config.source, &Silent)?;
+        let summary = RecordingSummary::new(&dataset.recording)?;
+        let folds = prepare(&dataset, &config, &Silent)?;
+        let seed = Seed::new(self.seed).child("claims");
+        let sizes = (self.scope.settings, self.scope.profile);
+        let case = Case::new(&dataset, &summary, &folds, sizes, seed, self.device);
+        let findings = study(&case, self.claims, seed, &Silent)?;
+        let findings = findings.iter().map(|finding| CellFinding::new(finding, self.population)).collect();
+        Ok(Cell { population: self.population, seed: self.seed, findings })
+    }
+}
+
+/// Runs the study on every simulated recording of a scope, or on a part of them.
 ///
-/// Each recording is a job of its own whose result is kept in `folder` under a name that follows from everything it
-/// depends on: what is there is not done again, so a killed calibration goes on, several processes can share the
-/// work (`shard` of `shards` does every so-many-th recording), and a last call without shards merges.
+/// Each recording is a [`Work`] of its own: what the store has is not done again, a killed calibration goes on, several
+/// processes can share the work, a part each, and a last call for the whole merges.
 ///
 /// # Errors
-/// When a recording cannot be simulated or a file not be written, or a shard is asked for that there is not.
+/// When a recording cannot be simulated or studied, or a file not be written.
 pub fn calibrate(
     scope: &Scope,
     claims: &[Box<dyn Claim>],
-    folder: Option<&Path>,
-    (shard, shards): (usize, usize),
+    (engine, store, shard): (&Engine, Option<&Store>, Shard),
     device: &Device,
     progress: &dyn Progress,
 ) -> Result<Calibration> {
-    if shard >= shards {
-        return Err(Error::Job(format!(
-            "shard {} of {shards} is not there; choose 1 to {shards}",
-            shard + 1
-        )));
-    }
     let experiments: Vec<Experiment> = claims.iter().map(|claim| claim.experiment()).collect();
     let registered = registration(&experiments);
-    let mine: Vec<(Population, u64)> = scope.cells().into_iter().skip(shard).step_by(shards).collect();
-    progress.begin("calibrate", mine.len());
-    let mut cells = Vec::new();
-    for (index, &(population, seed)) in mine.iter().enumerate() {
-        progress.advance(index, &format!("{population}, seed {seed}"));
-        let path = folder.map(|folder| file(folder, scope.key(registered, population, seed)));
-        let kept = path.as_deref().and_then(read);
-        let cell = match kept {
-            Some(cell) => cell,
-            None => {
-                let cell = run(scope, population, seed, claims, device)?;
-                if let Some(path) = path {
-                    write(&cell, &path)?;
-                }
-                cell
-            }
-        };
-        cells.push(cell);
-    }
-    progress.end();
+    let cell = |(population, seed)| CellWork { scope, claims, device, registered, population, seed };
+    let work: Vec<CellWork<'_>> = shard.of(&scope.cells()).into_iter().map(cell).collect();
+    let cells = engine.run(&work, store, progress)?;
     Ok(Calibration { registration: registered, scope: scope.clone(), cells })
-}
-
-fn file(folder: &Path, key: ContentHash) -> PathBuf {
-    folder.join(format!("{key}.json"))
-}
-
-/// A cell that was kept; one that cannot be read is made again.
-fn read(path: &Path) -> Option<Cell> {
-    serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()
-}
-
-fn write(cell: &Cell, path: &Path) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)
-            .map_err(|source| dina_core::Error::Io { path: folder.to_owned(), source })?;
-    }
-    let text = serde_json::to_string(cell).map_err(|e| Error::Job(format!("{}: {e}", path.display())))?;
-    Ok(write_atomic(path, |writer| writeln!(writer, "{text}"))?)
-}
-
-/// The study of one simulated recording.
-fn run(
-    scope: &Scope,
-    population: Population,
-    seed: u64,
-    claims: &[Box<dyn Claim>],
-    device: &Device,
-) -> Result<Cell> {
-    let source = Source::Simulated(Box::new(scope.simulation(population, seed)));
-    let config = JobConfig { source, ..JobConfig::simulated(scope.profile, seed) };
-    let silent = crate::Silent;
-    let dataset = Dataset::load(&config.source, &silent)?;
-    let summary = RecordingSummary::new(&dataset.recording)?;
-    let folds = prepare(&dataset, &config, &silent)?;
-    let seed_of_study = Seed::new(seed).child("claims");
-    let sizes = (scope.settings, scope.profile);
-    let case = Case::new(&dataset, &summary, &folds, sizes, seed_of_study, device);
-    let findings = study(&case, claims, seed_of_study, &silent)?;
-    let findings = findings.iter().map(|finding| CellFinding::new(finding, population)).collect();
-    Ok(Cell { population, seed, findings })
 }

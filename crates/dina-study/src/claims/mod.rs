@@ -8,12 +8,14 @@
 //! - [`study`]: all claims on one case, corrected together, to [`Finding`]s.
 //! - [`Calibration`]: how often the same study says so on simulated populations where it is true, and where it is
 //!   false; [`judge`] puts it beside the findings.
+//! - [`cohort`]: the same study of several mice, summed up with mice as the sample.
 
 mod accuracy;
 mod bands;
 mod calibration;
 mod case;
 mod category;
+mod cohort;
 mod decision;
 mod experiment;
 mod interactions;
@@ -29,6 +31,7 @@ pub use bands::Bands;
 pub use calibration::{Calibration, Cell, CellFinding, Rate, Rates, Scope, calibrate};
 pub use case::{Aligned, Case, Pairing, Settings, Sight};
 pub use category::CategoryBeyondLowLevel;
+pub use cohort::{Cohort, CohortClaim, Mouse, MouseStudy, cohort};
 pub use decision::{Verdict, decide};
 pub use experiment::{Experiment, registration};
 pub use interactions::Interactions;
