@@ -5,10 +5,13 @@ use std::process::ExitCode;
 
 use candle_core::Device;
 use clap::Parser;
+use dina_core::write_atomic;
 use dina_data::simulate::Population;
 use dina_examples::{JobsFlags, Terminal, exit};
 use dina_study::Result;
-use dina_study::claims::{Calibration, Scope, calibrate, standard};
+use dina_study::claims::{
+    Calibration, Experiment, Instrument, Rate, Rates, Scope, Verdict, calibrate, standard,
+};
 use dina_study::jobs::{Shard, Store};
 
 /// Runs the study of claims on simulated populations whose truth is known, and counts how often each claim is
@@ -64,41 +67,68 @@ fn run(flags: &Flags) -> Result<()> {
     print(&found);
     if flags.jobs.shard == Shard::WHOLE {
         found.write(&flags.out.join("calibration.json"))?;
+        let table = markdown(&found);
+        write_atomic(flags.out.join("calibration.md"), |writer| writer.write_all(table.as_bytes()))?;
     }
     Ok(())
+}
+
+/// How often, with Wilson's interval.
+fn words(rate: Option<Rate>) -> String {
+    rate.map_or("-".to_owned(), |r| {
+        format!("{:.2} [{:.2}, {:.2}] ({} of {})", r.estimate, r.low, r.high, r.hits, r.runs)
+    })
 }
 
 fn print(found: &Calibration) {
     for claim in standard() {
         let experiment = claim.experiment();
-        println!("{}", experiment.id);
         let rates = found.rates(&experiment);
-        let named = [
-            ("power", rates.power),
-            ("false support", rates.false_support),
-            ("false contradiction", rates.false_contradiction),
-        ];
-        for (what, rate) in named {
-            if let Some(rate) = rate {
-                println!(
-                    "  {what:20} {} of {}: {:.3} [{:.3}, {:.3}]",
-                    rate.hits, rate.runs, rate.estimate, rate.low, rate.high
-                );
-            }
-        }
-        for cell in &found.cells {
-            for f in cell.findings.iter().filter(|f| f.id == experiment.id) {
-                let truth = f.truth.map_or("open", |truth| if truth { "true" } else { "false" });
-                let [low, high] = f.interval.unwrap_or([f64::NAN; 2]);
-                println!(
-                    "  {:12} {:4} {truth:5} {:24} {:7.3} [{low:.3}, {high:.3}] p {:.4}",
-                    cell.population.to_string(),
-                    cell.seed,
-                    f.verdict.to_string(),
-                    f.effect.unwrap_or(f64::NAN),
-                    f.p_adjusted.unwrap_or(f64::NAN)
-                );
-            }
-        }
+        println!("{}", experiment.id);
+        println!("  power               {}", words(rates.power));
+        println!("  false support       {}", words(rates.false_support));
+        println!("  false contradiction {}", words(rates.false_contradiction));
     }
+}
+
+/// The tables of docs/claims.md.
+fn markdown(found: &Calibration) -> String {
+    let mut text =
+        "| claim | power | false support | false contradiction | instrument |\n|---|---|---|---|---|\n"
+            .to_owned();
+    let experiments: Vec<Experiment> = standard().iter().map(|claim| claim.experiment()).collect();
+    for experiment in &experiments {
+        let rates = found.rates(experiment);
+        let instrument = match Instrument::of(&rates, &Rates::default()) {
+            Instrument::Validated => "validated",
+            Instrument::NotValidated => "**not validated**",
+            _ => "not calibrated",
+        };
+        text += &format!(
+            "| {} | {} | {} | {} | {instrument} |\n",
+            experiment.id,
+            words(rates.power),
+            words(rates.false_support),
+            words(rates.false_contradiction)
+        );
+    }
+    text += "\n| population |";
+    experiments.iter().for_each(|experiment| text += &format!(" {} |", experiment.id));
+    text += &format!("\n|---|{}\n", "---|".repeat(experiments.len()));
+    for &population in &found.scope.populations {
+        text += &format!("| {population} |");
+        for experiment in &experiments {
+            let verdicts = found.verdicts(&experiment.id, population);
+            let count = |verdict| verdicts.iter().filter(|v| **v == verdict).count();
+            let truth = match experiment.truth(population) {
+                Some(true) => "true: ",
+                Some(false) => "false: ",
+                None => "",
+            };
+            let (yes, no) = (count(Verdict::Supported), count(Verdict::Contradicted));
+            text += &format!(" {truth}{yes} / {no} / {} |", verdicts.len() - yes - no);
+        }
+        text += "\n";
+    }
+    text
 }

@@ -68,7 +68,23 @@ fn a_smoke_run_writes_a_whole_report() {
         assert!(value("top1") <= value("top5") && value("p") > 0. && value("p") <= 1.);
         assert!(value("two_way") <= 1. && value("median_rank") >= 1. && value("n") > 0.);
     }
+    let claims = results["claims"].as_array().unwrap();
+    let ids: Vec<&str> = claims.iter().map(|claim| claim["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["accuracy", "coarse", "fine", "category", "distributed", "sparse", "interactions"]);
+    let known = ["supported", "contradicted", "inconclusive", "instrument_not_validated"];
+    for claim in claims {
+        assert!(known.contains(&claim["verdict"].as_str().unwrap()), "{claim}");
+        assert!(claim["statement"].as_str().unwrap().ends_with('.') && claim["instrument"].is_string());
+        for field in ["effect", "ci_low", "ci_high", "p", "p_adjusted", "power", "false_support"] {
+            assert!(claim.get(field).is_some(), "{field} of {claim}");
+        }
+    }
+    assert!(results["registration"].is_string());
+    // A coarse, a fine and an empty recording of about this size were studied beside it.
+    assert_eq!(std::fs::read_dir(out.join("calibration")).unwrap().count(), 3);
     let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("id=\"claim-coarse\""));
+    assert!(out.join("figures/claim-coarse.svg").exists());
     assert!(page.contains("simulated") && !page.contains("src=\"http"));
     assert!(std::fs::read_dir(out.join("figures")).unwrap().count() >= 8);
     let log = std::fs::read_to_string(out.join("train.jsonl")).unwrap();
@@ -284,4 +300,45 @@ fn the_recorded_session_is_measured_as_elsewhere() {
         assert!((of["self_retrieval"]["top1"].as_f64().unwrap() - 0.31).abs() < 0.02, "{of}");
         assert!((of["self_retrieval"]["top5"].as_f64().unwrap() - 0.55).abs() < 0.02, "{of}");
     }
+}
+
+#[test]
+fn a_calibration_is_the_same_in_shards() {
+    let folder = tempfile::tempdir().unwrap();
+    let calibrate = |out: &str, more: &[&str]| {
+        let out = folder.path().join(out);
+        let mut arguments = vec!["--seeds", "1", "--neurons", "40", "--images", "90", "--out", text(&out)];
+        arguments.extend(["--population", "coarse", "--population", "null"]);
+        arguments.extend(more);
+        let said = succeed("calibration", &arguments);
+        (said, std::fs::read_to_string(out.join("calibration.json")).ok())
+    };
+    let (said, whole) = calibrate("whole", &[]);
+    assert!(said.contains("false support"));
+    let (_, part) = calibrate("shared", &["--shard", "1/2"]);
+    assert!(part.is_none());
+    assert_eq!(std::fs::read_dir(folder.path().join("shared/cells")).unwrap().count(), 1);
+    calibrate("shared", &["--shard", "2/2"]);
+    assert_eq!(calibrate("shared", &[]).1, whole);
+    let table = std::fs::read_to_string(folder.path().join("shared/calibration.md")).unwrap();
+    assert!(table.contains("| coarse | true: ") && table.contains("not calibrated"), "{table}");
+    let error = run("calibration", &["--shard", "3/2"]);
+    assert!(!error.status.success() && String::from_utf8_lossy(&error.stderr).contains("2/4"));
+}
+
+#[test]
+fn a_claim_of_ones_own_is_studied_with_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = program("custom_claim").current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let out = folder.path().join("dina-custom-claim");
+    let results: Value = serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap();
+    let claim = results["claims"].as_array().unwrap().last().unwrap();
+    // Whatever it is worth: its instrument is not calibrated.
+    assert_eq!(
+        (claim["id"].as_str(), claim["instrument"].as_str()),
+        (Some("brightness"), Some("not_calibrated"))
+    );
+    assert!(claim["effect"].as_f64().is_some_and(|r| r.abs() <= 1.));
+    assert!(out.join("figures/claim-brightness.svg").exists());
 }

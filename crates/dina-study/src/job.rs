@@ -201,14 +201,14 @@ impl Job {
         Ok(results)
     }
 
-    /// The whole job.
+    /// The whole job, with these claims; [`claims::standard`] has those of the paper.
     ///
     /// # Errors
     /// As its stages.
-    pub fn run(&self, progress: &dyn Progress) -> Result<Results> {
+    pub fn run(&self, claims: &[Box<dyn Claim>], progress: &dyn Progress) -> Result<Results> {
         let mut prepared = self.prepare(progress)?;
         let trained = self.train(&mut prepared, progress)?;
-        let studied = self.study(&mut prepared, &claims::standard(), progress)?;
+        let studied = self.study(&mut prepared, claims, progress)?;
         self.finish(prepared, &trained, Some(&studied), progress)
     }
 }

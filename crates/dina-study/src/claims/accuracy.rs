@@ -3,8 +3,7 @@ use dina_data::simulate::{Dial, Population};
 use dina_decode::identification::Evaluation;
 use dina_stats::bootstrap::Bootstrap;
 
-use super::resample::resampled;
-use super::{Case, Claim, Control, Experiment, Measured, Pairing, Settings, Sight};
+use super::{Case, Claim, Control, Effect, Experiment, Measured, Pairing, Settings, Sight};
 use crate::comparison::by_image;
 use crate::{Measure, Result};
 
@@ -58,7 +57,7 @@ impl Claim for Accuracy {
         let above = |values: &[f64], settings: &Settings, seed| {
             let mean =
                 |items: &[usize]| items.iter().map(|&i| values[i] - 0.5).sum::<f64>() / items.len() as f64;
-            resampled(values.len(), mean, SMALLEST, settings, seed)
+            Effect::resampled(values.len(), mean, SMALLEST, settings, seed)
         };
         let mut effect = above(&values, &case.settings, seed.child("shown"))?;
         let evaluation = Evaluation {

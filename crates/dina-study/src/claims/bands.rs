@@ -6,8 +6,8 @@ use dina_data::simulate::{CUTOFF, Dial, Population};
 use dina_decode::identification::Pool;
 
 use super::accuracy::ACCURACY;
-use super::resample::{resampled, sign_flip};
-use super::{Case, Claim, Experiment, Measured, Pairing, Sight};
+use super::resample::sign_flip;
+use super::{Case, Claim, Effect, Experiment, Measured, Pairing, Sight};
 use crate::Result;
 
 /// Claim 2, spatial frequency: what decoding loses when models are trained and tested without fine, or without coarse
@@ -100,7 +100,8 @@ impl Claim for Bands {
             // A resample without any sensitivity loses none of it.
             if sum(1) > 0. { sum(0) / sum(1) } else { 0. }
         };
-        let mut effect = resampled(images.len(), share, SMALLEST, &case.settings, seed.child("images"))?;
+        let mut effect =
+            Effect::resampled(images.len(), share, SMALLEST, &case.settings, seed.child("images"))?;
         let differences: Vec<f64> = images.iter().map(|i| i[0]).collect();
         effect.p = sign_flip(&differences, &case.settings, seed)?;
         for (name, value) in [("whole", mean(1)), (name(better), mean(2)), (name(worse), mean(2) - mean(0))] {

@@ -4,8 +4,8 @@ use dina_decode::ridge::RidgeDesign;
 use ndarray::{Array1, Array2, Axis, concatenate};
 
 use super::low_level::{Predictors, gabor_features};
-use super::resample::{resampled, sign_flip};
-use super::{Case, Claim, Experiment, Measured};
+use super::resample::sign_flip;
+use super::{Case, Claim, Effect, Experiment, Measured};
 use crate::{Fold, Result};
 
 /// Claim 2, category: responses follow the category of an image beyond what its low-level structure predicts.
@@ -62,7 +62,7 @@ impl Claim for CategoryBeyondLowLevel {
             let of = sum(&|i| i.explainable);
             if of > 0. { sum(&|i| i.gain) / of } else { 0. }
         };
-        let mut effect = resampled(images.len(), share, SMALLEST, &case.settings, seed)?;
+        let mut effect = Effect::resampled(images.len(), share, SMALLEST, &case.settings, seed)?;
         let gains: Vec<f64> = images.iter().map(|i| i.gain).collect();
         effect.p = sign_flip(&gains, &case.settings, seed)?;
         let left: f64 = images.iter().map(|i| i.left).sum();

@@ -6,8 +6,7 @@ use ndarray::{Array2, Array4, ArrayView2, Axis};
 use rand::RngExt;
 
 use super::accuracy::ACCURACY;
-use super::resample::resampled;
-use super::{Case, Claim, Experiment, Measured, Pairing, Sight};
+use super::{Case, Claim, Effect, Experiment, Measured, Pairing, Sight};
 use crate::Result;
 use crate::job::test_maps;
 
@@ -85,7 +84,7 @@ impl Claim for DistributedRegions {
             // Where nothing agrees in a resample, nothing is apart.
             mean_distance(&places).unwrap_or(0.) / anywhere - LOCAL
         };
-        let mut effect = resampled(images, relative, SMALLEST, &case.settings, seed.child("images"))?;
+        let mut effect = Effect::resampled(images, relative, SMALLEST, &case.settings, seed.child("images"))?;
         let positions = (height * width) as f64;
         effect.details.insert("aligned_positions".into(), kept.len() as f64);
         effect.details.insert("share_of_window".into(), kept.len() as f64 / positions);

@@ -17,7 +17,7 @@ const LEVEL: f64 = 0.95;
 /// as large as `smallest` resample images.
 pub(super) fn mean_effect(values: &[f64], smallest: f64, settings: &Settings, seed: Seed) -> Result<Effect> {
     let mean = |items: &[usize]| items.iter().map(|&i| values[i]).sum::<f64>() / items.len() as f64;
-    let mut effect = resampled(values.len(), mean, smallest, settings, seed)?;
+    let mut effect = Effect::resampled(values.len(), mean, smallest, settings, seed)?;
     effect.p = sign_flip(values, settings, seed)?;
     Ok(effect)
 }
@@ -29,40 +29,48 @@ pub(super) fn sign_flip(values: &[f64], settings: &Settings, seed: Seed) -> Resu
     Ok(test.sign_flips(values.len(), flipped, seed.child("signs"))?.p)
 }
 
-/// An effect with percentile interval over `images`, and p of both hypotheses from the same resamples.
-pub(super) fn resampled(
-    images: usize,
-    statistic: impl Fn(&[usize]) -> f64 + Sync,
-    smallest: f64,
-    settings: &Settings,
-    seed: Seed,
-) -> Result<Effect> {
-    if images < 2 {
-        return Err(Error::Job(format!(
-            "an effect over images needs at least 2 of them to resample, found {images}"
-        )));
-    }
-    let all: Vec<usize> = (0..images).collect();
-    let estimate = statistic(&all);
-    let mut stream = seed.stream("resamples");
-    let mut drawn = vec![0; images];
-    let replicates: Vec<f64> = (0..settings.replicates)
-        .map(|_| {
-            drawn.iter_mut().for_each(|i| *i = stream.random_range(0..images));
-            statistic(&drawn)
+impl Effect {
+    /// An effect with its percentile interval over `images`, and p of both hypotheses from the same resamples: of an
+    /// effect not above 0, and of one of at least `smallest`. `statistic` is given the items drawn, with repetition.
+    ///
+    /// Where the null says what is exchangeable, a permutation test is the better p: put it into [`Effect::p`].
+    ///
+    /// # Errors
+    /// For fewer than two images, or a statistic that is not finite.
+    pub fn resampled(
+        images: usize,
+        statistic: impl Fn(&[usize]) -> f64 + Sync,
+        smallest: f64,
+        settings: &Settings,
+        seed: Seed,
+    ) -> Result<Self> {
+        if images < 2 {
+            return Err(Error::Job(format!(
+                "an effect over images needs at least 2 of them to resample, found {images}"
+            )));
+        }
+        let all: Vec<usize> = (0..images).collect();
+        let estimate = statistic(&all);
+        let mut stream = seed.stream("resamples");
+        let mut drawn = vec![0; images];
+        let replicates: Vec<f64> = (0..settings.replicates)
+            .map(|_| {
+                drawn.iter_mut().for_each(|i| *i = stream.random_range(0..images));
+                statistic(&drawn)
+            })
+            .collect();
+        let found = interval(estimate, &replicates, None, LEVEL)?;
+        let beyond = |count: usize| (1. + count as f64) / (1. + replicates.len() as f64);
+        Ok(Effect {
+            estimate,
+            low: found.low,
+            high: found.high,
+            p: beyond(replicates.iter().filter(|&&r| r <= 0.).count()),
+            p_small: beyond(replicates.iter().filter(|&&r| r >= smallest).count()),
+            images,
+            ..Effect::default()
         })
-        .collect();
-    let found = interval(estimate, &replicates, None, LEVEL)?;
-    let beyond = |count: usize| (1. + count as f64) / (1. + replicates.len() as f64);
-    Ok(Effect {
-        estimate,
-        low: found.low,
-        high: found.high,
-        p: beyond(replicates.iter().filter(|&&r| r <= 0.).count()),
-        p_small: beyond(replicates.iter().filter(|&&r| r >= smallest).count()),
-        images,
-        ..Effect::default()
-    })
+    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,7 @@ use ndarray::{Array2, Array4, ArrayView2, ArrayView4, Axis, s};
 use rand::seq::SliceRandom;
 
 use super::accuracy::ACCURACY;
-use super::resample::resampled;
-use super::{Case, Claim, Experiment, Measured, Pairing, Sight};
+use super::{Case, Claim, Effect, Experiment, Measured, Pairing, Sight};
 use crate::job::test_maps;
 use crate::towers::level_array;
 use crate::{Result, Towers};
@@ -83,7 +82,8 @@ impl Claim for SparseNeurons {
             // A resample that is not aligned has no advantage.
             if sum(2) > 0. { (sum(0) - sum(1)) / sum(2) } else { 0. }
         };
-        let mut effect = resampled(images.len(), advantage, SMALLEST, &case.settings, seed.child("images"))?;
+        let mut effect =
+            Effect::resampled(images.len(), advantage, SMALLEST, &case.settings, seed.child("images"))?;
         let mean = |k: usize| images.iter().map(|i| i[k]).sum::<f64>() / images.len() as f64;
         for (k, name) in ["alignment_first", "alignment_random", "alignment_all"].into_iter().enumerate() {
             effect.details.insert(name.into(), mean(k));

@@ -273,7 +273,7 @@ pub fn judge(
     let judged = |finding: Finding| {
         let reference = rates(reference, &finding.experiment);
         let here = rates(here, &finding.experiment);
-        let instrument = instrument(&reference, &here);
+        let instrument = Instrument::of(&reference, &here);
         let effect = finding.effect.as_ref();
         Judged {
             id: finding.experiment.id.clone(),
@@ -307,21 +307,25 @@ const LEAST_POWER: f64 = 0.9;
 /// Rate of false support, and of false contradiction, up to which it is.
 const MOST_WRONG: f64 = 0.05;
 
-fn instrument(reference: &Rates, here: &Rates) -> Instrument {
-    let Rates { power: Some(power), false_support: Some(wrong), false_contradiction: Some(missed) } =
-        reference
-    else {
-        return Instrument::NotCalibrated;
-    };
-    if power.runs < LEAST_RUNS || wrong.runs < LEAST_RUNS {
-        return Instrument::NotCalibrated;
-    }
-    let often_wrong = |rate: Option<Rate>| rate.is_some_and(|rate| rate.low > MOST_WRONG);
-    let good = power.estimate >= LEAST_POWER && wrong.estimate.max(missed.estimate) <= MOST_WRONG;
-    if good && !often_wrong(here.false_support) && !often_wrong(here.false_contradiction) {
-        Instrument::Validated
-    } else {
-        Instrument::NotValidated
+impl Instrument {
+    /// What an instrument with these rates is worth: those of the reference calibration decide, those at the size of the
+    /// recording can only take it back.
+    pub fn of(reference: &Rates, here: &Rates) -> Self {
+        let Rates { power: Some(power), false_support: Some(wrong), false_contradiction: Some(missed) } =
+            reference
+        else {
+            return Self::NotCalibrated;
+        };
+        if power.runs < LEAST_RUNS || wrong.runs < LEAST_RUNS {
+            return Self::NotCalibrated;
+        }
+        let often_wrong = |rate: Option<Rate>| rate.is_some_and(|rate| rate.low > MOST_WRONG);
+        let good = power.estimate >= LEAST_POWER && wrong.estimate.max(missed.estimate) <= MOST_WRONG;
+        if good && !often_wrong(here.false_support) && !often_wrong(here.false_contradiction) {
+            Self::Validated
+        } else {
+            Self::NotValidated
+        }
     }
 }
 
@@ -388,14 +392,14 @@ mod tests {
         };
         let none = Rates::default();
         let good = rates((19, 20), (0, 20), 0);
-        assert_eq!(instrument(&good, &none), Instrument::Validated);
-        assert_eq!(instrument(&rates((15, 20), (0, 20), 0), &none), Instrument::NotValidated);
-        assert_eq!(instrument(&rates((20, 20), (3, 20), 0), &none), Instrument::NotValidated);
-        assert_eq!(instrument(&rates((18, 20), (0, 20), 2), &none), Instrument::NotValidated);
-        assert_eq!(instrument(&rates((4, 4), (0, 20), 0), &none), Instrument::NotCalibrated);
-        assert_eq!(instrument(&none, &good), Instrument::NotCalibrated);
+        assert_eq!(Instrument::of(&good, &none), Instrument::Validated);
+        assert_eq!(Instrument::of(&rates((15, 20), (0, 20), 0), &none), Instrument::NotValidated);
+        assert_eq!(Instrument::of(&rates((20, 20), (3, 20), 0), &none), Instrument::NotValidated);
+        assert_eq!(Instrument::of(&rates((18, 20), (0, 20), 2), &none), Instrument::NotValidated);
+        assert_eq!(Instrument::of(&rates((4, 4), (0, 20), 0), &none), Instrument::NotCalibrated);
+        assert_eq!(Instrument::of(&none, &good), Instrument::NotCalibrated);
         // Five false supports in six runs at the recording's own size are not chance; one may be.
-        assert_eq!(instrument(&good, &rates((6, 6), (5, 6), 0)), Instrument::NotValidated);
-        assert_eq!(instrument(&good, &rates((6, 6), (1, 6), 0)), Instrument::Validated);
+        assert_eq!(Instrument::of(&good, &rates((6, 6), (5, 6), 0)), Instrument::NotValidated);
+        assert_eq!(Instrument::of(&good, &rates((6, 6), (1, 6), 0)), Instrument::Validated);
     }
 }
