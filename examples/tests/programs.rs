@@ -342,3 +342,22 @@ fn a_claim_of_ones_own_is_studied_with_the_others() {
     assert!(claim["effect"].as_f64().is_some_and(|r| r.abs() <= 1.));
     assert!(out.join("figures/claim-brightness.svg").exists());
 }
+
+#[test]
+fn a_cohort_does_not_depend_on_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = |threads: &str| {
+        let out = folder.path().join(threads);
+        let arguments = ["--profile", "smoke", "--mice", "2", "--workers", threads, "--out", text(&out)];
+        let done = program("cohort").env("RAYON_NUM_THREADS", threads).args(arguments).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        std::fs::read_to_string(out.join("cohort.json")).unwrap()
+    };
+    let one = study("1");
+    assert_eq!(one, study("2"));
+    let found: Value = serde_json::from_str(&one).unwrap();
+    assert_eq!(found["mice"].as_array().unwrap().len(), 2);
+    // Two mice are two values: no verdict, but a mean with its interval.
+    let claim = &found["claims"][0];
+    assert!(claim["mean"]["low"].as_f64() <= claim["mean"]["estimate"].as_f64(), "{claim}");
+}

@@ -567,10 +567,16 @@ fn known(id: &str, seed: &Seed) -> Vec<KnownEffect> {
     let mut stream = seed.child(id).stream("known");
     [("coarse", Some(true), 0.2), ("fine", Some(false), -0.2), ("null", Some(false), 0.), ("v1", None, 0.1)]
         .into_iter()
-        .flat_map(|(population, truth, mean)| (0..6).map(move |_| (population, truth, mean)))
-        .map(|(population, truth, mean)| {
+        .flat_map(|(population, truth, mean)| (0..6).map(move |k| (population, truth, mean, k)))
+        .map(|(population, truth, mean, k)| {
             let effect = mean + 0.06 * (stream.random::<f64>() - 0.5);
-            KnownEffect { population: population.into(), truth, effect, supported: effect > 0.1 }
+            KnownEffect {
+                population: population.into(),
+                truth,
+                effect,
+                supported: effect > 0.1,
+                of_this_size: k == 0,
+            }
         })
         .collect()
 }

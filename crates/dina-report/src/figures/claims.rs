@@ -43,11 +43,17 @@ pub fn panel(claim: &Claim) -> Drawn {
     for (index, row) in rows.iter().enumerate() {
         let y = height(&plot, index + 1);
         drawing.text((plot.frame[0] - 8., y + 4.), Anchor::End, "d-small d-f-ink", &row.name);
-        for known in &row.known {
+        // Those of this size on top.
+        for known in
+            row.known.iter().filter(|k| !k.of_this_size).chain(row.known.iter().filter(|k| k.of_this_size))
+        {
             let (marker, class) = mark(row.truth);
+            // Points overlap where recordings agree; those of another size are in the background.
+            let (radius, class) =
+                if known.of_this_size { (4.2, class.to_owned()) } else { (3.4, format!("{class} d-wash")) };
             let verdict = if known.supported { "supported" } else { "not supported" };
             let about = format!("{}: {}, {verdict}", row.name, signed(known.effect));
-            drawing.marker(marker, (plot.x(known.effect), y), 3.6, class, &about);
+            drawing.marker(marker, (plot.x(known.effect), y), radius, &class, &about);
         }
     }
     plot.x_axis(&mut drawing, &ticks, &claim.unit);
@@ -102,9 +108,9 @@ fn rows(known: &[KnownEffect]) -> Vec<Row<'_>> {
 
 fn mark(truth: Option<bool>) -> (Marker, &'static str) {
     match truth {
-        Some(true) => (Marker::Circle, "d-f-blue d-faint"),
-        Some(false) => (Marker::Diamond, "d-f-orange d-faint"),
-        None => (Marker::Square, "d-f-muted d-faint"),
+        Some(true) => (Marker::Circle, "d-f-blue"),
+        Some(false) => (Marker::Diamond, "d-f-orange"),
+        None => (Marker::Square, "d-f-muted"),
     }
 }
 
@@ -142,8 +148,9 @@ fn caption(claim: &Claim) -> String {
         String::new()
     } else {
         format!(
-            " The other rows are the same measurement on {} of populations whose truth is known, a point each.",
-            counted(claim.known.len(), "simulated recording")
+            " The other rows are the same measurement on {} of populations whose truth is known, a point each{}.",
+            counted(claim.known.len(), "simulated recording"),
+            if claim.known.iter().any(|k| !k.of_this_size) { "; faint: of the default size" } else { "" }
         )
     };
     format!("{own}{known} Dashed: the smallest effect of interest, {}.", signed(claim.smallest))

@@ -120,4 +120,6 @@ pub struct KnownEffect {
     pub effect: f64,
     /// Whether the claim was supported.
     pub supported: bool,
+    /// Whether that recording is about as large as the one under study.
+    pub of_this_size: bool,
 }

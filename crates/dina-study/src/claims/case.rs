@@ -146,8 +146,7 @@ impl<'a> Case<'a> {
         Ok(made)
     }
 
-    /// Categories of the images; `None` where fewer than two of the test images have others of their category beside
-    /// them.
+    /// Categories of the images, where they are known.
     pub fn categories(&self) -> Option<&Categories> {
         self.dataset.categories.as_ref()
     }

@@ -42,17 +42,19 @@ fn claim(judged: &Judged, studied: &Studied) -> page::Claim {
     let experiment = &finding.experiment;
     let controls = finding.effect.iter().flat_map(|e| &e.controls);
     let details = finding.effect.iter().flat_map(|e| &e.details);
-    let calibrations = studied.here.iter().chain(&studied.reference);
+    let here = studied.here.iter().map(|calibration| (calibration, true));
+    let calibrations = here.chain(studied.reference.iter().map(|calibration| (calibration, false)));
     let known = calibrations
-        .flat_map(|calibration| &calibration.cells)
-        .flat_map(|cell| cell.findings.iter().map(move |finding| (cell.population, finding)))
-        .filter(|(_, finding)| finding.id == experiment.id)
-        .filter_map(|(population, finding)| {
+        .flat_map(|(calibration, here)| calibration.cells.iter().map(move |cell| (cell, here)))
+        .flat_map(|(cell, here)| cell.findings.iter().map(move |finding| (cell.population, finding, here)))
+        .filter(|(_, finding, _)| finding.id == experiment.id)
+        .filter_map(|(population, finding, of_this_size)| {
             Some(page::KnownEffect {
                 population: population.to_string(),
                 truth: experiment.truth(population),
                 effect: finding.effect?,
                 supported: finding.verdict == Verdict::Supported,
+                of_this_size,
             })
         })
         .collect();
