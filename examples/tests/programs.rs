@@ -79,6 +79,39 @@ fn a_smoke_run_writes_a_whole_report() {
     succeed("decode", &["--profile", "smoke", "--out", text(out)]);
     let again: Value = serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap();
     assert_eq!(again["identification"], results["identification"]);
+    interprets(out);
+}
+
+/// What `interpret` makes of a finished smoke run.
+fn interprets(out: &Path) {
+    let said = succeed("interpret", &["--profile", "smoke", "--out", text(out)]);
+    for analysis in [
+        "alignability: ",
+        "spatial profile: ",
+        "contributions: ",
+        "subset curves",
+        "minimal subset",
+        "interactions",
+    ] {
+        assert!(said.lines().any(|line| line.starts_with(analysis)), "{analysis}: {said}");
+    }
+    let found: Value =
+        serde_json::from_slice(&std::fs::read(out.join("interpretation.json")).unwrap()).unwrap();
+    let matrix = found["contributions"]["matrix"].as_array().unwrap();
+    assert_eq!(matrix.len(), found["neurons"].as_array().unwrap().len());
+    // The contributions of all neurons to a channel add up to its alignment.
+    for (channel, alignment) in found["contributions"]["alignment"].as_array().unwrap().iter().enumerate() {
+        let sum: f64 = matrix.iter().map(|row| row[channel].as_f64().unwrap()).sum();
+        assert!((sum - alignment.as_f64().unwrap()).abs() < 1e-6, "channel {channel}: {sum} {alignment}");
+    }
+    let maps = dina_core::TensorFile::read(out.join("maps.safetensors"), &candle_core::Device::Cpu).unwrap();
+    let images = found["images"].as_array().unwrap().len();
+    assert_eq!(maps.tensor("image_maps").unwrap().dims()[0], images);
+    assert_eq!(maps.tensor("neural_maps").unwrap().dims(), maps.tensor("image_maps").unwrap().dims());
+    assert_eq!(maps.tensor("contributions").unwrap().dims()[0], matrix.len());
+
+    let other = refusal("interpret", &["--profile", "smoke", "--seed", "2", "--out", text(out)]);
+    assert!(other.contains("another job") && other.contains("--out"), "{other}");
 }
 
 #[test]
@@ -239,6 +272,7 @@ fn help_says_what_each_flag_does() {
         ),
         ("simulate", vec!["--out", "--neurons", "--images", "--population", "--seed"]),
         ("inspect", vec!["--json"]),
+        ("interpret", vec!["--profile", "--seed", "--out"]),
         (
             "stats",
             vec![

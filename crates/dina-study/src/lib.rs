@@ -11,6 +11,7 @@
 //! - [`ObjectiveKind`], [`ObjectiveConfig`], [`Start`]: what they are trained for, and from where.
 //! - [`compare_objectives`]: the same towers under several objectives, at equal budget.
 //! - [`decode`], [`identification`], [`compare`]: DINA and the baselines on the same queries.
+//! - [`Interpretation`]: what trained towers share, where, and which neurons carry it; `interpretation.json`.
 //! - [`Results`]: what `results.json` holds.
 
 mod comparison;
@@ -19,6 +20,7 @@ mod dataset;
 mod decoding;
 mod error;
 mod fold;
+mod interpretation;
 mod job;
 mod objective;
 mod objectives;
@@ -34,6 +36,7 @@ pub use dataset::{Dataset, RecordingSummary};
 pub use decoding::{Choices, Decoded, decode, identification};
 pub use error::{Error, Result};
 pub use fold::{Fold, prepare};
+pub use interpretation::{Interpretation, InterpretationConfig, Interpreted};
 pub use job::{Job, Prepared};
 pub use objective::{ObjectiveConfig, ObjectiveKind, Start, WeightedObjective};
 pub use objectives::{
