@@ -21,7 +21,7 @@
 pub mod chart;
 mod error;
 mod figures;
-mod format;
+pub mod format;
 mod html;
 mod input;
 mod page;

@@ -36,7 +36,11 @@ pub use dataset::{Dataset, RecordingSummary};
 pub use decoding::{Choices, Decoded, decode, identification};
 pub use error::{Error, Result};
 pub use fold::{Fold, prepare};
-pub use interpretation::{Interpretation, InterpretationConfig, Interpreted};
+pub use interpretation::{
+    AttributionResult, ChannelFootprint, ChosenChannel, ChosenSubset, ContributionMethod, ExcitingOf,
+    ExcitingResult, Interpretation, InterpretationConfig, Interpreted, LevelProfile, NeuronAnalyses,
+    NeuronProperties, TowerSide,
+};
 pub use job::{Job, Prepared};
 pub use objective::{ObjectiveConfig, ObjectiveKind, Start, WeightedObjective};
 pub use objectives::{
