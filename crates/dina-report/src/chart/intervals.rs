@@ -1,4 +1,4 @@
-use super::{Caption, Chart};
+use super::{Caption, Chart, draw_marks};
 use crate::figures::{csv, raw};
 use crate::format::{interval, proportion};
 use crate::svg::{Drawing, Entry, Key, Marker, Plot, Scale, Tick, legend};
@@ -72,10 +72,7 @@ pub(crate) fn draw(chart: &Intervals) -> Result<Drawing, String> {
     }
     let zero = plot.y(0.);
     drawing.line([plot.frame[0], zero, plot.right(), zero], "d-s-ink d-hair");
-    for (_, value) in &chart.marks {
-        let y = plot.y(*value);
-        drawing.line([plot.frame[0], y, plot.right(), y], "d-s-ink d-thin d-dot");
-    }
+    draw_marks(&mut drawing, &plot, &chart.marks);
     let radius = (0.36 * width).clamp(2., 4.6);
     for (i, item) in items.iter().enumerate() {
         let at = plot.at(i as f64 + 0.5, item.value);

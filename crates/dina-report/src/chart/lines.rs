@@ -1,11 +1,14 @@
-use super::{Axis, Caption, Chart};
+use super::{Axis, Caption, Chart, draw_marks};
 use crate::figures::{csv, raw};
 use crate::format::{proportion, with_interval};
 use crate::palette::SERIES;
-use crate::svg::{Drawing, Entry, Key, Marker, Plot, legend};
+use crate::svg::{Drawing, Entry, Key, Marker, Plot, Scale, legend};
 
 const WIDTH: f64 = 420.;
 const HEIGHT: f64 = 230.;
+
+/// Up to so many points of a curve are marked.
+const MARKED: usize = 40;
 
 /// One point of a curve, with an interval where it has one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,17 +77,13 @@ fn draw(chart: &Lines) -> Result<Drawing, String> {
         .chain(chart.marks.iter().map(|(_, value)| *value));
     let looks = Look::of(&curves);
     let mut drawing = Drawing::new(WIDTH, 0.);
-    let top = 14. + legend(&mut drawing, 14., 4., WIDTH - 18., &entries(&curves, &looks, chart));
+    let top = 14. + legend(&mut drawing, 14., 4., WIDTH - 18., &entries(&curves, &looks));
     let plot = Plot {
         frame: [62., top, WIDTH - 78., HEIGHT],
-        x: chart.x.scale(points().map(|p| p.x)),
+        x: across(&chart.x, points().map(|p| p.x)),
         y: chart.y.scale(heights),
     };
     plot.y_axis(&mut drawing, &plot.y.ticks(5), &chart.y.name);
-    for (_, value) in &chart.marks {
-        let y = plot.y(*value);
-        drawing.line([plot.frame[0], y, plot.right(), y], "d-s-ink d-thin d-dot");
-    }
     // Bands under all curves, so that none hides another.
     for ((_, points), look) in curves.iter().zip(&looks) {
         band(&mut drawing, &plot, points, look);
@@ -92,7 +91,7 @@ fn draw(chart: &Lines) -> Result<Drawing, String> {
     for ((line, points), look) in curves.iter().zip(&looks) {
         let path: Vec<_> = points.iter().map(|p| plot.at(p.x, p.y)).collect();
         drawing.polyline(&path, &look.line);
-        let Some(marker) = look.marker else { continue };
+        let Some(marker) = look.marker.filter(|_| points.len() <= MARKED) else { continue };
         for p in points {
             let value =
                 p.interval.map_or_else(|| proportion(p.y), |[low, high]| with_interval(p.y, low, high));
@@ -100,9 +99,25 @@ fn draw(chart: &Lines) -> Result<Drawing, String> {
             drawing.marker(marker, plot.at(p.x, p.y), 3., &look.fill, &about);
         }
     }
-    plot.x_axis(&mut drawing, &plot.x.ticks(6), &chart.x.name);
+    draw_marks(&mut drawing, &plot, &chart.marks);
+    let mut ticks = plot.x.ticks(6);
+    if points().all(|p| p.x.fract() == 0.) {
+        ticks.retain(|tick| tick.at.fract() == 0.);
+        ticks.iter_mut().for_each(|tick| tick.label = crate::format::count(tick.at.round() as u64));
+    }
+    plot.x_axis(&mut drawing, &ticks, &chart.x.name);
     drawing.set_height(plot.bottom() + 44.);
     Ok(drawing)
+}
+
+/// Just as wide as the points.
+fn across(axis: &Axis, values: impl Iterator<Item = f64>) -> Scale {
+    if axis.log {
+        return axis.scale(values);
+    }
+    let (low, high) =
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+    Scale::linear(low, high)
 }
 
 fn band(drawing: &mut Drawing, plot: &Plot, points: &[LinePoint], look: &Look) {
@@ -146,24 +161,14 @@ impl Look {
     }
 }
 
-fn entries(curves: &[(&Line, Vec<LinePoint>)], looks: &[Look], chart: &Lines) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = curves
-        .iter()
-        .zip(looks)
-        .map(|((line, _), look)| Entry {
-            key: Key::Line(look.marker),
-            line: look.line.clone(),
-            fill: look.fill.clone(),
-            name: line.name.clone(),
-        })
-        .collect();
-    entries.extend(chart.marks.iter().map(|(name, _)| Entry {
-        key: Key::Line(None),
-        line: "d-s-ink d-thin d-dot".to_owned(),
-        fill: String::new(),
-        name: name.clone(),
-    }));
-    entries
+fn entries(curves: &[(&Line, Vec<LinePoint>)], looks: &[Look]) -> Vec<Entry> {
+    let entry = |((line, _), look): (&(&Line, Vec<LinePoint>), &Look)| Entry {
+        key: Key::Line(look.marker),
+        line: look.line.clone(),
+        fill: look.fill.clone(),
+        name: line.name.clone(),
+    };
+    curves.iter().zip(looks).map(entry).collect()
 }
 
 fn table(chart: &Lines) -> String {

@@ -19,7 +19,7 @@ pub use screen::{Ellipse, Screen, screen};
 pub use tiles::{Tile, TileRow, Tiles, tiles};
 
 use crate::figures::{Drawn, Figure, Panel};
-use crate::svg::{Drawing, Scale};
+use crate::svg::{Anchor, Drawing, Plot, Scale};
 
 /// What stands under a figure, and what its file is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,15 @@ impl Chart {
 pub fn alignability(level: &crate::Alignability) -> Chart {
     let title = format!("Alignability of level {}", level.level);
     Chart { title, drawn: crate::figures::alignability(level), wide: false }
+}
+
+/// Horizontal dotted lines with their names at the right end, above the line.
+fn draw_marks(drawing: &mut Drawing, plot: &Plot, marks: &[(String, f64)]) {
+    for (name, value) in marks {
+        let y = plot.y(*value);
+        drawing.line([plot.frame[0], y, plot.right(), y], "d-s-ink d-thin d-dot");
+        drawing.text((plot.right() - 2., y - 4.), Anchor::End, "d-small d-f-muted", name);
+    }
 }
 
 /// An axis.

@@ -1,6 +1,4 @@
 use super::{Caption, Chart};
-use crate::Picture;
-use crate::figures::raster::draw_picture;
 use crate::figures::{csv, raw};
 use crate::svg::{Anchor, Drawing, Entry, Key, Marker, Plot, Scale, legend};
 
@@ -30,8 +28,6 @@ pub struct Ellipse {
 pub struct Screen {
     /// First row, first column, height and width that are drawn, in degrees.
     pub degrees: [f64; 4],
-    /// A picture of that part, drawn faintly behind.
-    pub backdrop: Option<Picture>,
     /// The fields.
     pub ellipses: Vec<Ellipse>,
     /// What strong and other fields are called in the legend.
@@ -75,9 +71,6 @@ fn draw(chart: &Screen) -> Result<Drawing, String> {
     };
     let [x, y, w, h] = plot.frame;
     drawing.rect([x, y, w, h], "d-f-panel");
-    if let Some(picture) = &chart.backdrop {
-        draw_picture(&mut drawing, plot.frame, picture, "d-faint", "mean image");
-    }
     drawing.polyline(&[(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)], "d-s-ink d-thin");
     for strong in [false, true] {
         let (fill, line) = looks[usize::from(!strong)];

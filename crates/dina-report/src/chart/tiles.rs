@@ -114,7 +114,7 @@ fn one<'a>(drawing: &mut Drawing, at: [f64; 4], tile: &'a Tile, shared: &mut Opt
     match tile {
         Tile::Empty => "",
         Tile::Picture { picture, note } => {
-            draw_picture(drawing, at, picture, "", note);
+            draw_picture(drawing, at, picture, note);
             note
         }
         Tile::Values { width, values, marked, end, note } => {

@@ -172,7 +172,7 @@ fn draw_example(
     let (width, height) =
         fit(example.image.width(), example.image.height(), layout.picture.0, layout.picture.1);
     let at = [LEFT, top, width, height];
-    draw_picture(drawing, at, &example.image, "", &example.label);
+    draw_picture(drawing, at, &example.image, &example.label);
     drawing.rect(at, "d-none d-s-muted d-hair");
     let mut below = top + height + 14.;
     for line in wrap(&example.label, 11., layout.picture.0).iter().take(3) {

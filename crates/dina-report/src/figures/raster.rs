@@ -12,8 +12,8 @@ use crate::svg::{Anchor, Drawing, text_width};
 const MOST_PIXELS: f64 = 300.;
 
 /// Draws a gray picture into a box.
-pub fn draw_picture(drawing: &mut Drawing, at: [f64; 4], picture: &Picture, class: &str, about: &str) {
-    draw_png(drawing, at, picture_png(picture), class, about);
+pub fn draw_picture(drawing: &mut Drawing, at: [f64; 4], picture: &Picture, about: &str) {
+    draw_png(drawing, at, picture_png(picture), "", about);
 }
 
 /// The colours of signed values, red above nought and blue below, and where a value lies on them.

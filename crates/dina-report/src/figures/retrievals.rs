@@ -144,7 +144,7 @@ fn draw_query(drawing: &mut Drawing, layout: &Layout, query: &Retrieval, top: f6
         draw_barcode(drawing, [x, top, BARCODE, height], &query.response);
     }
     let shown = layout.box_at(0, top, &query.shown);
-    draw_picture(drawing, shown, &query.shown, "", &query.label);
+    draw_picture(drawing, shown, &query.shown, &query.label);
     frame(drawing, shown, false);
     under(drawing, shown, top + height, query.similarity, None);
     for (i, candidate) in query.retrieved.iter().enumerate() {
@@ -155,7 +155,7 @@ fn draw_query(drawing: &mut Drawing, layout: &Layout, query: &Retrieval, top: f6
             proportion(candidate.similarity),
             if candidate.correct { "right" } else { "wrong" }
         );
-        draw_picture(drawing, at, &candidate.image, "", &about);
+        draw_picture(drawing, at, &candidate.image, &about);
         frame(drawing, at, candidate.correct);
         under(drawing, at, top + height, candidate.similarity, Some(candidate.correct));
     }

@@ -126,10 +126,13 @@ pub struct ExcitingResult {
 }
 
 impl ExcitingResult {
-    /// The best target in standard deviations of test images from their mean; 0 where these do not differ.
-    pub fn z(&self) -> f64 {
-        let best = self.targets.first().copied().unwrap_or(self.natural_mean);
-        if self.natural_sd > 0. { (best - self.natural_mean) / self.natural_sd } else { 0. }
+    /// The target of a start in standard deviations of test images from their mean; 0 where these do not differ.
+    pub fn z(&self, start: usize) -> f64 {
+        self.z_of(self.targets.get(start).copied().unwrap_or(self.natural_mean))
+    }
+
+    pub(super) fn z_of(&self, target: f64) -> f64 {
+        if self.natural_sd > 0. { (target - self.natural_mean) / self.natural_sd } else { 0. }
     }
 }
 

@@ -8,6 +8,7 @@ use dina_report::chart::{
     Scatter, ScatterPoint, Screen, Tile, TileRow, Tiles, alignability as alignability_chart, intervals,
     lines, matrix, scatter, screen, tiles,
 };
+use dina_report::format::{counted, interval, p_equals, proportion};
 use dina_report::{Alignability, ChannelAlignability, Picture};
 use ndarray::{ArrayD, ArrayView2, Axis as Of, s};
 
@@ -78,7 +79,7 @@ pub(super) fn profiles(r: &Interpretation) -> Vec<Chart> {
             let [height, width] = level.degrees;
             let caption = format!(
                 "Correlation over n = {} test images of both towers' maps at each position, a position being {height:.1} x {width:.1} \
-                 degrees, of {} of {} channels, the most alignable first. Outlined: p <= {ALPHA} (one-sided, {} permutations of \
+                 degrees, of {} of {} channels, the most alignable first. Outlined: p ≤ {ALPHA} (one-sided, {} permutations of \
                  the images, step-down maxT over positions and channels). Under each map whether what is outlined is local or \
                  distributed (see the spread).",
                 r.images.len(),
@@ -126,9 +127,10 @@ pub(super) fn spreads(r: &Interpretation) -> Vec<Chart> {
                 .collect();
             let caption = format!(
                 "Mean distance of two aligned positions, weighted by correlation, over that of the same weights at random places of \
-                 the screen, for the {of} channels of {} with three aligned positions or more; 95 % intervals over n = {} test images \
+                 the screen, for the {} of {} with three aligned positions or more; 95 % intervals over n = {} test images \
                  ({} resamples), gray: the central 95 % of random places. Local where all of the interval is below {}, \
                  distributed where all of it is above {}.",
+                counted(of, "channel"),
                 level.channels.len(),
                 r.images.len(),
                 r.config.replicates,
@@ -171,7 +173,7 @@ pub(super) fn footprints(found: &Interpreted) -> Chart {
     let caption = format!(
         "Receptive field of one unit of each channel, the position with the largest correlation of both towers on {}: correlation \
          over n = {} test images of its neural map with local contrast (standard deviation of 3 x 3 pixels), as the ellipse of the \
-         area above half of the largest value. In colour: p <= {ALPHA} ({} permutations of the images, two-sided, maxT over pixels, Holm \
+         area above half of the largest value. In colour: p ≤ {ALPHA} ({} permutations of the images, two-sided, maxT over pixels, Holm \
          over {} channels). Natural images blur fields by their own correlation length, so that areas are upper bounds. The \
          frame is the part of the screen that the towers see.",
         r.chosen_on,
@@ -181,12 +183,7 @@ pub(super) fn footprints(found: &Interpreted) -> Chart {
     );
     screen(
         Caption::new("footprints", "What the channels see", caption),
-        &Screen {
-            degrees: r.window,
-            backdrop: found.pixels.outer_iter().next().and_then(|first| picture(first)),
-            ellipses,
-            names: ["receptive field".into(), "no evidence".into()],
-        },
+        &Screen { degrees: r.window, ellipses, names: ["receptive field".into(), "no evidence".into()] },
     )
 }
 
@@ -283,7 +280,7 @@ pub(super) fn cascades(r: &Interpretation) -> Vec<Chart> {
             let curves: Vec<Line> = own
                 .filter_map(|a| {
                     let cascade = a.cascade.as_ref()?;
-                    stages = cascade.steps.iter().map(|s| s.parameters.join(" + ")).collect();
+                    stages = cascade.steps.iter().zip(1..).map(|(s, n): (_, usize)| format!("{n} {}", s.parameters.join(" + "))).collect();
                     let start = LinePoint { x: 0., y: 1., interval: None };
                     let steps = cascade.steps.iter().enumerate().map(|(i, s)| LinePoint {
                         x: (i + 1) as f64,
@@ -297,13 +294,13 @@ pub(super) fn cascades(r: &Interpretation) -> Vec<Chart> {
             let limit = dina_interp::trust::CascadeConfig::default().largest;
             let caption = format!(
                 "Rank correlation of absolute attributions of {} channel {} with those of the intact tower, when its parameters are drawn \
-                 anew one after the other from the output side ({}), with 95 % intervals over {} images, mean of {} redraws. A method that \
+                 anew one after the other from the output side ({}), with 95 % intervals over {} images, mean of {}. A method that \
                  stays above the limit at the end shows the input and not the tower, and is flagged.",
                 chosen.level,
                 chosen.channel,
                 stages.join(", "),
                 r.config.items.min(r.images.len()),
-                r.config.redraws,
+                counted(r.config.redraws, "redraw"),
             );
             lines(
                 Caption::new(
@@ -518,23 +515,21 @@ pub(super) fn properties(r: &Interpretation, found: &NeuronAnalyses) -> Vec<Char
         };
         let relation = found.relations.as_ref().and_then(|all| all.factors.iter().find(|f| f.factor == name));
         let said = relation.map_or(String::new(), |f| {
+            let fixed = f.fixed.join(" and ");
             format!(
-                " Partial rank correlation at equal {} {:.3} [{:.3}, {:.3}], p = {:.4}; within strata of equal {} {:.3}, p = {:.4} ({} \
-                 permutations, Holm over properties).",
-                f.fixed.join(" and "),
-                f.partial.estimate,
-                f.partial.low,
-                f.partial.high,
-                f.p_partial,
-                f.fixed.join(" and "),
-                f.matched,
-                f.p_matched,
+                " Partial rank correlation at equal {fixed} {} {}, {}; within strata of equal {fixed} {}, {} ({} permutations, two-sided, \
+                 Holm over properties).",
+                proportion(f.partial.estimate),
+                interval(f.partial.low, f.partial.high),
+                p_equals(f.p_partial),
+                proportion(f.matched),
+                p_equals(f.p_matched),
                 r.config.permutations,
             )
         });
         let caption = format!(
             "What each of n = {} neurons adds to the alignment of {} test images, against its {name} ({what}, training images). In \
-             colour: p <= {ALPHA} ({} permutations, step-down maxT over neurons).{said}",
+             colour: p ≤ {ALPHA} ({} permutations, step-down maxT over neurons).{said}",
             estimates.len(),
             r.images.len(),
             r.config.permutations,
@@ -570,18 +565,16 @@ fn lorenz(r: &Interpretation, found: &NeuronAnalyses, estimates: &[f64]) -> Char
     let even = [0., 1.].map(|v| LinePoint { x: v, y: v, interval: None }).to_vec();
     let said = found.concentration.as_ref().map_or(String::new(), |c| {
         format!(
-            " Gini's index {:.3} [{:.3}, {:.3}]; with the contributions of each image dealt anew among neurons {:.3} ({:.3} to {:.3}), p = \
-             {:.4}. Vinje and Gallant's sparseness {:.3} [{:.3}, {:.3}].",
-            c.gini.estimate,
-            c.gini.low,
-            c.gini.high,
-            c.null_gini,
-            c.null_low,
-            c.null_high,
-            c.p,
-            c.sparseness.estimate,
-            c.sparseness.low,
-            c.sparseness.high
+            " Gini's index {} {}; with the contributions of each image dealt anew among neurons {} ({} to {}), {}. Vinje and Gallant's \
+             sparseness {} {}.",
+            proportion(c.gini.estimate),
+            interval(c.gini.low, c.gini.high),
+            proportion(c.null_gini),
+            proportion(c.null_low),
+            proportion(c.null_high),
+            p_equals(c.p),
+            proportion(c.sparseness.estimate),
+            interval(c.sparseness.low, c.sparseness.high),
         )
     });
     let caption = format!(
@@ -621,7 +614,7 @@ pub(super) fn interactions(r: &Interpretation, found: &NeuronAnalyses) -> Option
     let caption = format!(
         "What silencing two neurons takes from the alignment of n = {} test images beyond the sum of what silencing each takes, for \
          the {count} neurons that contribute most on {}. Red: each stands in for the other (redundancy); blue: they only work \
-         together (synergy). Dots: p <= {ALPHA} ({} sign flips of images, two-sided, step-down maxT over {} pairs).",
+         together (synergy). Dots: p ≤ {ALPHA} ({} sign flips of images, two-sided, step-down maxT over {} pairs).",
         pairs.images,
         r.chosen_on,
         r.config.permutations,
@@ -653,26 +646,15 @@ pub(super) fn exciting(found: &Interpreted) -> Chart {
                     let one = values?.index_axis(Of(0), start).to_owned();
                     let (height, width) = (*one.shape().get(1)?, *one.shape().get(2)?);
                     let pixels = one.into_shape_with_order((height, width)).ok()?;
-                    let z = if e.natural_sd > 0. {
-                        (e.targets[start] - e.natural_mean) / e.natural_sd
-                    } else {
-                        0.
-                    };
                     let mark = if e.converged[start] { "" } else { ", not converged" };
                     Some(Tile::Picture {
                         picture: picture(pixels.view())?,
-                        note: format!("z = {z:.1}{mark}"),
+                        note: format!("z = {:.1}{mark}", e.z(start)),
                     })
                 })
                 .collect();
-            let best = if e.natural_sd > 0. { (e.natural_max - e.natural_mean) / e.natural_sd } else { 0. };
-            let name = match &e.of {
-                super::ExcitingOf::Neuron { neuron } => {
-                    format!("neuron {}", r.neurons.get(*neuron).map_or(*neuron, |n| *n))
-                }
-                of => of.name(),
-            };
-            TileRow { label: vec![name, format!("best test image z = {best:.1}")], tiles }
+            let best = format!("best test image z = {:.1}", e.z_of(e.natural_max));
+            TileRow { label: vec![e.name(&r.neurons), best], tiles }
         })
         .collect();
     let caption = format!(

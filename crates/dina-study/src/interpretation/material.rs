@@ -2,9 +2,9 @@
 
 use dina_core::{ArrayLike, Error as CoreError, FeatureMaps, MapSpec};
 use dina_data::{Role, View};
-use dina_interp::neurons::{Baseline, LinearReadIn, Silenced};
+use dina_interp::neurons::{Baseline, LinearReadIn, LinearScores, Silenced};
 use dina_interp::{alignment_scores, two_way_scores};
-use ndarray::{Array2, Array3, Array4, ArrayView2, Axis, Ix4};
+use ndarray::{Array2, Array3, Array4, ArrayView2, Ix4};
 
 use crate::{Dataset, Error, Fold, Result, Towers};
 
@@ -124,80 +124,52 @@ fn read_in_weights(towers: &Towers, test: &Side, levels: &[MapSpec]) -> Result<O
     Ok((size(&difference) <= 1e-3 * size(&test.neural[0])).then_some(weights))
 }
 
-/// Scores of one side at the first level with neurons left out.
-pub(super) struct Scored<'a> {
-    side: &'a Side,
-    towers: &'a Towers,
-    /// Weights and the maps of all neurons without offset, where the read-in is linear.
-    linear: Option<Linear<'a>>,
-}
-
-struct Linear<'a> {
-    weights: &'a Array4<f32>,
-    /// Every neuron without its mean, so that a silenced one adds nothing.
-    responses: Array2<f32>,
-    full: Array4<f32>,
+/// Scores of one side at the first level with neurons left out, all others being at their means.
+pub(super) enum Scored<'a> {
+    /// For a linear read-in, without making maps.
+    Linear(LinearScores<'a>),
+    /// For any other, by silencing.
+    Silenced { side: &'a Side, towers: &'a Towers },
 }
 
 impl<'a> Scored<'a> {
     pub fn new(material: &'a Material<'a>, side: &'a Side) -> Result<Self> {
-        let linear = material
-            .weights
-            .as_ref()
-            .map(|weights| {
-                let mut responses = side.responses.clone();
-                if let Some(mean) = responses.mean_axis(Axis(0)) {
-                    responses -= &mean;
-                }
-                let full = LinearReadIn { weights: weights.view() }.maps(responses.view())?;
-                Ok::<_, Error>(Linear { weights, responses, full })
-            })
-            .transpose()?;
-        Ok(Self { side, towers: material.towers, linear })
+        Ok(match &material.weights {
+            Some(weights) => {
+                let read_in = LinearReadIn { weights: weights.view() };
+                Self::Linear(LinearScores::new(side.image[0].view(), read_in, side.responses.view())?)
+            }
+            None => Self::Silenced { side, towers: material.towers },
+        })
     }
 
-    /// The maps with these neurons only, ascending; all others are at their means.
-    fn maps(&self, kept: &[usize]) -> dina_interp::Result<Array4<f32>> {
-        match &self.linear {
-            Some(linear) => linear.maps(kept),
-            None => {
-                let forward = |responses: ArrayView2<'_, f32>| {
-                    first_level(self.towers, responses).map_err(|error| match error {
-                        Error::Core(error) => error.into(),
-                        other => CoreError::value("neural maps", "a forward pass", other.to_string()).into(),
-                    })
-                };
-                Silenced::new(forward, self.side.responses.view(), Baseline::Mean)?.maps(kept)
+    /// Alignment of every image with these neurons only.
+    pub fn alignment(&self, kept: &[usize]) -> dina_interp::Result<Vec<f64>> {
+        match self {
+            Self::Linear(scores) => scores.alignment(kept),
+            Self::Silenced { side, towers } => {
+                alignment_scores(side.image[0].view(), silenced(side, towers, kept)?.view())
             }
         }
     }
 
-    /// Alignment of every image.
-    pub fn alignment(&self, kept: &[usize]) -> dina_interp::Result<Vec<f64>> {
-        alignment_scores(self.side.image[0].view(), self.maps(kept)?.view())
-    }
-
-    /// Two-way identification of every image.
+    /// Two-way identification of every image with these neurons only.
     pub fn two_way(&self, kept: &[usize]) -> dina_interp::Result<Vec<f64>> {
-        two_way_scores(self.side.image[0].view(), self.maps(kept)?.view())
+        match self {
+            Self::Linear(scores) => scores.two_way(kept),
+            Self::Silenced { side, towers } => {
+                two_way_scores(side.image[0].view(), silenced(side, towers, kept)?.view())
+            }
+        }
     }
 }
 
-impl Linear<'_> {
-    /// The terms of these neurons, or all but those of the others, whichever are fewer.
-    fn maps(&self, kept: &[usize]) -> dina_interp::Result<Array4<f32>> {
-        let neurons = self.responses.ncols();
-        let terms = |of: &[usize]| {
-            let weights = self.weights.select(Axis(0), of);
-            LinearReadIn { weights: weights.view() }.maps(self.responses.select(Axis(1), of).view())
-        };
-        if 2 * kept.len() <= neurons {
-            return if kept.is_empty() { Ok(Array4::zeros(self.full.raw_dim())) } else { terms(kept) };
-        }
-        let others: Vec<usize> = (0..neurons).filter(|n| kept.binary_search(n).is_err()).collect();
-        if others.is_empty() {
-            return Ok(self.full.clone());
-        }
-        Ok(&self.full - &terms(&others)?)
-    }
+fn silenced(side: &Side, towers: &Towers, kept: &[usize]) -> dina_interp::Result<Array4<f32>> {
+    let forward = |responses: ArrayView2<'_, f32>| {
+        first_level(towers, responses).map_err(|error| match error {
+            Error::Core(error) => error.into(),
+            other => CoreError::value("neural maps", "a forward pass", other.to_string()).into(),
+        })
+    };
+    Silenced::new(forward, side.responses.view(), Baseline::Mean)?.maps(kept)
 }

@@ -90,7 +90,7 @@ impl InterpretationConfig {
             Profile::Smoke => Self {
                 replicates: 200,
                 channels: 1,
-                items: 4,
+                items: 6,
                 samples: 8,
                 redraws: 1,
                 orders: 2,
@@ -321,7 +321,7 @@ impl Interpretation {
         );
         said.extend(self.neural.iter().flat_map(NeuronAnalyses::sentences));
         said.extend(self.attribution.iter().map(AttributionResult::sentence));
-        said.extend(self.exciting.iter().map(ExcitingResult::sentence));
+        said.extend(self.exciting.iter().map(|e| e.sentence(&self.neurons)));
         said.extend(self.absent.iter().cloned());
         said
     }
@@ -345,13 +345,23 @@ impl AttributionResult {
 }
 
 impl ExcitingResult {
-    fn sentence(&self) -> String {
+    /// `neurons`: the columns of the recording that neurons are.
+    pub(crate) fn name(&self, neurons: &[usize]) -> String {
+        match &self.of {
+            ExcitingOf::Neuron { neuron } => {
+                format!("neuron {}", neurons.get(*neuron).map_or(*neuron, |n| *n))
+            }
+            of => of.name(),
+        }
+    }
+
+    fn sentence(&self, neurons: &[usize]) -> String {
         format!(
-            "most exciting image of {}: {:.1} standard deviations of test images from their mean (best test image {:.1}), {} of {} \
+            "most exciting image of {}: {:.1} standard deviations of test images above their mean (best test image {:.1}), {} of {} \
              starts converged",
-            self.of.name(),
-            self.z(),
-            if self.natural_sd > 0. { (self.natural_max - self.natural_mean) / self.natural_sd } else { 0. },
+            self.name(neurons),
+            self.z(0),
+            self.z_of(self.natural_max),
             self.converged.iter().filter(|&&c| c).count(),
             self.converged.len()
         )

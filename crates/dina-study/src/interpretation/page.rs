@@ -5,6 +5,9 @@ use dina_report::{Block, Cell, Page, Section, Summary, Table, Tone};
 
 use super::{ALPHA, AttributionResult, Interpretation, Interpreted, NeuronAnalyses, figures, space};
 
+/// Pairs of neurons in the table of interactions.
+const PAIRS: usize = 8;
+
 pub(super) fn build(found: &Interpreted) -> Page {
     let r = &found.results;
     let mut sections = vec![channels(r), space(found), causes(found)];
@@ -58,6 +61,7 @@ fn summary(r: &Interpretation) -> Summary {
         details.extend(neural.concentration.iter().map(|found| format!("Concentration: {found}.")));
         details.extend(neural.interactions.iter().map(|found| format!("Interactions: {found}.")));
     }
+    let details = details.iter().map(|text| text.replace("<=", "≤")).collect();
     Summary { tone, headline, details }
 }
 
@@ -160,20 +164,20 @@ fn causes(found: &Interpreted) -> Section {
 }
 
 fn checks(r: &Interpretation) -> Table {
-    let mut head = vec![words("Channel"), words("Input"), words("Method")];
+    let mut head = vec![words("Channel"), words("Method"), words("Verdict")];
     head.extend(numbers(&["Completeness", "Redrawn", "Untrained", "Deletion", "Insertion", "Gradients"]));
-    head.push(words("Verdict"));
     let rows = r
         .attribution
         .iter()
         .map(|a| {
+            let input = match a.side {
+                super::TowerSide::Image => "pixels",
+                super::TowerSide::Neural => "neurons",
+            };
             let mut row = vec![
-                words(format!("{} {}", a.level, a.channel)),
-                words(match a.side {
-                    super::TowerSide::Image => "pixels",
-                    super::TowerSide::Neural => "neurons",
-                }),
+                words(format!("{} {}, {input}", a.level, a.channel)),
                 words(a.method.to_string()),
+                if a.trusted { words("passed") } else { Cell::Failed("NOT trusted".into()) },
                 complete(a),
             ];
             let kinds = [
@@ -184,7 +188,6 @@ fn checks(r: &Interpretation) -> Table {
                 CheckKind::Gradient,
             ];
             row.extend(kinds.map(|kind| check(a.checks.iter().find(|c| c.kind == kind))));
-            row.push(if a.trusted { words("passed") } else { Cell::Failed("NOT trusted".into()) });
             row
         })
         .collect();
@@ -193,7 +196,7 @@ fn checks(r: &Interpretation) -> Table {
         text: format!(
             "Completeness: largest relative deviation of the sum from the change of the target. Redrawn and untrained: rank correlation of \
              absolute attributions with those of the tower with all parameters redrawn, and of one with random weights (both should be below \
-             {}). Deletion and insertion: gain of area over random order (should be above 0, with p <= 0.05 by {} sign flips over images). \
+             {}). Deletion and insertion: gain of area over random order (should be above 0, with p ≤ 0.05 by {} sign flips over images). \
              Gradients: largest deviation from finite differences. 95 % intervals over {} images in brackets; an interval that holds its \
              limit leaves a check undecided, which does not count as passed.",
             dina_interp::trust::CascadeConfig::default().largest,
@@ -327,11 +330,39 @@ fn subsets(r: &Interpretation, found: &NeuronAnalyses) -> Block {
 }
 
 fn interactions(r: &Interpretation, found: &NeuronAnalyses) -> Section {
-    let block = match figures::interactions(r, found) {
-        Some(chart) => Block::Charts(vec![chart]),
-        None => absent("Interactions", r, "interactions"),
+    let (Some(chart), Some(pairs)) = (figures::interactions(r, found), &found.interactions) else {
+        return missing("Interactions", "Interactions", r, "interactions");
     };
-    Section { title: "Interactions".into(), blocks: vec![block] }
+    let mut order: Vec<_> = pairs.sets.iter().collect();
+    order.sort_by(|a, b| {
+        a.p_adjusted.total_cmp(&b.p_adjusted).then(b.estimate.abs().total_cmp(&a.estimate.abs()))
+    });
+    let mut head = vec![words("Neurons")];
+    head.extend(numbers(&["Interaction", "95 % interval", "p"]));
+    let name = |group: &usize| {
+        let own = found.paired.get(*group).copied().unwrap_or(*group);
+        r.neurons.get(own).map_or(own, |n| *n).to_string()
+    };
+    let small = |value: f64| Cell::Number(format!("{value:.2e}").replace('-', "−"));
+    let table = Table {
+        title: "The pairs with the smallest p".into(),
+        text: format!("The first {PAIRS} of {}; test and correction as in the figure.", pairs.sets.len()),
+        head,
+        rows: order
+            .iter()
+            .take(PAIRS)
+            .map(|set| {
+                let between = format!("[{:.2e}, {:.2e}]", set.low, set.high).replace('-', "−");
+                vec![
+                    words(set.groups.iter().map(name).collect::<Vec<_>>().join(" and ")),
+                    small(set.estimate),
+                    Cell::Number(between),
+                    p(set.p_adjusted),
+                ]
+            })
+            .collect(),
+    };
+    Section { title: "Interactions".into(), blocks: vec![Block::Charts(vec![chart]), Block::Table(table)] }
 }
 
 fn exciting(found: &Interpreted) -> Section {
