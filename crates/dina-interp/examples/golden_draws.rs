@@ -12,7 +12,10 @@ const BACKGROUND: usize = 5;
 const GROUPS: usize = 4;
 
 fn main() {
-    let (smooth, expected) = (SmoothGrad { samples: 6, ..Default::default() }, ExpectedGradients { samples: 10, ..Default::default() });
+    let (smooth, expected) = (
+        SmoothGrad { samples: 6, ..Default::default() },
+        ExpectedGradients { samples: 10, ..Default::default() },
+    );
     let shapley = Shapley { pairs: 3, ..Default::default() };
     let seed = Seed::new(7);
     let of = |inputs: usize| -> Value {
@@ -24,7 +27,9 @@ fn main() {
         let places: Vec<Vec<(usize, f64)>> =
             items.clone().map(|item| expected.draws(item, BACKGROUND, seed)).collect();
         let orders: Vec<Vec<Vec<usize>>> = items
-            .map(|item| (0..2 * shapley.pairs).map(|order| shapley.order(item, order, GROUPS, seed)).collect())
+            .map(|item| {
+                (0..2 * shapley.pairs).map(|order| shapley.order(item, order, GROUPS, seed)).collect()
+            })
             .collect();
         json!({ "noise": noise, "places": places, "orders": orders })
     };

@@ -53,9 +53,16 @@ fn tower(kind: &str) -> Box<dyn Tower> {
     let (seed, device) = (Seed::new(0), Device::Cpu);
     match kind {
         "image" => {
-            let gabor = GaborConfig { kernel: 5, orientations: 2, dilations: vec![1, 2], ..Default::default() };
-            let config =
-                ImageTowerConfig { height: 8, width: 10, degrees_per_pixel: 2., gabor, channels: 3, hidden: 4 };
+            let gabor =
+                GaborConfig { kernel: 5, orientations: 2, dilations: vec![1, 2], ..Default::default() };
+            let config = ImageTowerConfig {
+                height: 8,
+                width: 10,
+                degrees_per_pixel: 2.,
+                gabor,
+                channels: 3,
+                hidden: 4,
+            };
             Box::new(ImageTower::new(config, seed, &device).unwrap())
         }
         "factorised" => Box::new(Factorised::new(12, 2, level, 0., seed, &device).unwrap()),
@@ -106,13 +113,17 @@ fn attributions_agree_with_pytorch() {
         let inputs = shaped(&fixture.inputs[side], ITEMS);
         let background = shaped(&fixture.background[side], BACKGROUND);
         let explainer = Explainer::new(tower.as_ref(), target(&case.target, &maps)).unwrap().with_batch(7);
-        let (smooth, expected) =
-            (SmoothGrad { samples: 6, ..Default::default() }, ExpectedGradients { samples: 10, ..Default::default() });
+        let (smooth, expected) = (
+            SmoothGrad { samples: 6, ..Default::default() },
+            ExpectedGradients { samples: 10, ..Default::default() },
+        );
         let shapley = Shapley { pairs: 3, ..Default::default() };
         let drawn = &fixture.draws[side];
         for item in 0..ITEMS {
             let places = expected.draws(item, BACKGROUND, seed);
-            assert!(places.iter().zip(&drawn.places[item]).all(|(a, b)| a.0 == b.0 && (a.1 - b.1).abs() < 1e-12));
+            assert!(
+                places.iter().zip(&drawn.places[item]).all(|(a, b)| a.0 == b.0 && (a.1 - b.1).abs() < 1e-12)
+            );
             let orders = drawn.orders[item].iter().enumerate();
             assert!(orders.into_iter().all(|(k, order)| *order == shapley.order(item, k, 4, seed)));
         }
@@ -127,7 +138,8 @@ fn attributions_agree_with_pytorch() {
             let config = IntegratedGradients { baseline, max_steps: 16, ..Default::default() };
             explainer.integrated_gradients(&inputs, &config).unwrap().values
         };
-        let first: Vec<f32> = fixture.background[side][..inputs.elem_count() / ITEMS].iter().map(|&v| v as f32).collect();
+        let first: Vec<f32> =
+            fixture.background[side][..inputs.elem_count() / ITEMS].iter().map(|&v| v as f32).collect();
         for (method, values) in &case.methods {
             let found: Vec<f32> = match method.as_str() {
                 "targets" => explainer.targets(&inputs).unwrap().into_iter().map(|v| v as f32).collect(),
@@ -136,7 +148,9 @@ fn attributions_agree_with_pytorch() {
                 "integrated_gradients_from_background" => {
                     integrated(Baseline::Given(first.clone())).into_iter().collect()
                 }
-                "smooth_grad" => explainer.smooth_grad(&inputs, &smooth, seed).unwrap().values.into_iter().collect(),
+                "smooth_grad" => {
+                    explainer.smooth_grad(&inputs, &smooth, seed).unwrap().values.into_iter().collect()
+                }
                 "expected_gradients" => {
                     let found = explainer.expected_gradients(&inputs, &background, &expected, seed).unwrap();
                     found.values.into_iter().collect()
@@ -145,9 +159,13 @@ fn attributions_agree_with_pytorch() {
                     let found = explainer.occlusion(&inputs, &patches, &Baseline::Zero).unwrap();
                     found.groups.unwrap().into_iter().collect()
                 }
-                "shapley" => {
-                    explainer.shapley(&inputs, &groups, &shapley, seed).unwrap().groups.unwrap().into_iter().collect()
-                }
+                "shapley" => explainer
+                    .shapley(&inputs, &groups, &shapley, seed)
+                    .unwrap()
+                    .groups
+                    .unwrap()
+                    .into_iter()
+                    .collect(),
                 "grad_cam" => explainer.grad_cam(&inputs).unwrap().values.into_iter().collect(),
                 other => panic!("no such method: {other}"),
             };

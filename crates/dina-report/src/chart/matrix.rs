@@ -53,7 +53,10 @@ fn draw(chart: &Matrix) -> Result<Drawing, String> {
             drawing.rect(corner, "d-f-panel");
         } else if chart.marked[place] {
             let about = format!("{name}: {}", proportion(*value));
-            drawing.marker(Marker::Circle, centre, (side / 6.).clamp(1.5, 3.5), "d-f-dot", &about);
+            let radius = (side / 6.).clamp(1.5, 3.5);
+            // Cells are as dark as the dot at either end of the scale.
+            drawing.marker(Marker::Circle, centre, radius + 1.5, "d-f-halo", &about);
+            drawing.marker(Marker::Circle, centre, radius, "d-f-dot", &about);
         }
     }
     // As many names as have room.
