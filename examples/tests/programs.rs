@@ -95,6 +95,86 @@ fn a_smoke_run_writes_a_whole_report() {
     succeed("decode", &["--profile", "smoke", "--out", text(out)]);
     let again: Value = serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap();
     assert_eq!(again["identification"], results["identification"]);
+    interprets(out);
+}
+
+/// What `interpret` makes of a finished smoke run.
+fn interprets(out: &Path) {
+    let said = succeed("interpret", &["--profile", "smoke", "--out", text(out)]);
+    for analysis in [
+        "alignability: ",
+        "spatial profile: ",
+        "footprints: ",
+        "contributions: ",
+        "concentration: ",
+        "subset curves",
+        "strength against reliability: ",
+        "minimal subset",
+        "interactions",
+        "attribution, image side",
+        "attribution, neural side",
+        "most exciting image of ",
+    ] {
+        assert!(said.lines().any(|line| line.starts_with(analysis)), "{analysis}: {said}");
+    }
+    let found: Value =
+        serde_json::from_slice(&std::fs::read(out.join("interpretation.json")).unwrap()).unwrap();
+    assert_eq!((found["schema"].as_u64(), found["chosen_on"].as_str()), (Some(1), Some("training images")));
+    let maps = dina_core::TensorFile::read(out.join("maps.safetensors"), &candle_core::Device::Cpu).unwrap();
+    let shape = |name: &str| maps.tensor(name).unwrap().dims().to_vec();
+    let (images, neurons) =
+        (found["images"].as_array().unwrap().len(), found["neurons"].as_array().unwrap().len());
+    assert_eq!(shape("image_maps.v1")[0], images);
+    assert_eq!(shape("neural_maps.v1"), shape("image_maps.v1"));
+    assert_eq!(shape("contributions"), [neurons, shape("image_maps.v1")[1]]);
+    // The contributions of all neurons to a channel add up to its alignment.
+    let sums = maps.tensor("contributions").unwrap().sum(0).unwrap().to_vec1::<f32>().unwrap();
+    let alignment = found["neural"]["contributions"]["alignment"].as_array().unwrap();
+    for (channel, (sum, alignment)) in sums.iter().zip(alignment).enumerate() {
+        let alignment = alignment.as_f64().unwrap();
+        assert!((f64::from(*sum) - alignment).abs() < 1e-5, "channel {channel}: {sum} {alignment}");
+    }
+    // Every attribution is there, complete where it should be, and carries its checks and the verdict that follows from them.
+    let attributions = found["attribution"].as_array().unwrap();
+    assert_eq!(attributions.len(), 5);
+    for a in attributions {
+        assert_eq!(shape(a["tensor"].as_str().unwrap())[0], a["images"].as_array().unwrap().len());
+        let checks = a["checks"]["checks"].as_array().unwrap();
+        assert_eq!(checks.len(), 5, "{a}");
+        let passed = checks.iter().all(|c| c["verdict"] == "passed");
+        let complete = a["completeness"].is_null() || a["completeness"]["complete"] == true;
+        assert_eq!(a["trusted"], passed && complete);
+        assert!(a["method"] != "integrated_gradients" || complete, "{a}");
+        assert!(!a["cascade"]["steps"].as_array().unwrap().is_empty());
+    }
+    assert!(
+        found["exciting"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|e| !shape(e["tensor"].as_str().unwrap()).is_empty())
+    );
+    let page = std::fs::read_to_string(out.join("interpretation.html")).unwrap();
+    assert!(
+        page.contains("prefers-color-scheme:dark")
+            && !page.contains("src=\"http")
+            && !page.contains("<script")
+    );
+    for figure in [
+        "profile-v1",
+        "footprints",
+        "attribution-pixels",
+        "cascade-image",
+        "curves-alignment",
+        "most-exciting",
+    ] {
+        assert!(out.join(format!("figures/{figure}.svg")).exists(), "{figure}");
+    }
+
+    let other = refusal("interpret", &["--profile", "smoke", "--seed", "2", "--out", text(out)]);
+    assert!(other.contains("another job") && other.contains("--out"), "{other}");
+    let other = refusal("interpret", &["--profile", "smoke", "--fold", "2", "--out", text(out)]);
+    assert!(other.contains("no fold 2"), "{other}");
 }
 
 #[test]
@@ -255,6 +335,7 @@ fn help_says_what_each_flag_does() {
         ),
         ("simulate", vec!["--out", "--neurons", "--images", "--population", "--seed"]),
         ("inspect", vec!["--json"]),
+        ("interpret", vec!["--profile", "--seed", "--out", "--fold", "--model"]),
         (
             "stats",
             vec![

@@ -65,6 +65,17 @@ pub trait Tower: Send + Sync {
     /// When the input has another shape than the tower takes, or a tensor operation fails.
     fn forward(&self, input: &Tensor, mode: Mode<'_>) -> Result<FeatureMaps>;
 
+    /// The maps of one channel of a level, `[batch, 1, height, width]`: what [`Tower::forward`] returns for it. For explaining what a channel
+    /// owes to the input: gradients reach the input, and need not reach the parameters.
+    ///
+    /// A tower whose channels do not depend on one another overrides this, so that one channel costs its share of all of them.
+    ///
+    /// # Errors
+    /// As [`Tower::forward`]; when there is no such level or channel.
+    fn channel(&self, input: &Tensor, mode: Mode<'_>, level: &str, channel: usize) -> Result<Tensor> {
+        Ok(self.forward(input, mode)?.get(level)?.narrow(1, channel, 1)?)
+    }
+
     /// Name and shape of every level that [`Tower::forward`] returns, in its order.
     fn levels(&self) -> Vec<MapSpec>;
 

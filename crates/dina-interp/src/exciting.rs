@@ -24,8 +24,11 @@ pub struct ExcitingConfig {
     pub steps: usize,
     /// First step, as a share of the contrast; it falls linearly to nothing.
     pub rate: f64,
-    /// Root mean square of the input, which is held: the norm over the square root of the number of inputs.
+    /// Largest root mean square of the input: the norm over the square root of the number of inputs.
     pub contrast: f64,
+    /// Root mean square of the random starts, as a share of the contrast. What the target does not depend on stays at it, so
+    /// that a small one leaves the surround of a receptive field gray.
+    pub start: f64,
     /// Lowest and highest value of an input.
     pub bounds: Option<(f64, f64)>,
     /// Standard deviation in pixels of the Gaussian by which gradients are smoothed; 0 for none. Images only.
@@ -35,9 +38,19 @@ pub struct ExcitingConfig {
 }
 
 impl Default for ExcitingConfig {
-    /// Five starts of 200 steps from 0.3, contrast 1, no bounds, gradients smoothed by one pixel, converged to 1e-3.
+    /// Five starts at a tenth of the contrast, 200 steps from 0.3, contrast 1, no bounds, gradients smoothed by one pixel,
+    /// converged to 1e-3.
     fn default() -> Self {
-        Self { starts: 5, steps: 200, rate: 0.3, contrast: 1., bounds: None, smoothing: 1., tolerance: 1e-3 }
+        Self {
+            starts: 5,
+            steps: 200,
+            rate: 0.3,
+            contrast: 1.,
+            start: 0.1,
+            bounds: None,
+            smoothing: 1.,
+            tolerance: 1e-3,
+        }
     }
 }
 
@@ -61,8 +74,8 @@ pub struct Exciting {
 
 /// The inputs that raise a target most, one a random start.
 ///
-/// Every step goes along the smoothed gradient, scaled to a root mean square of 1, and then back to the constraints: rescaled
-/// to the contrast and cut off at the bounds, in turn until both hold. `like` is any input of the tower and gives
+/// Every step goes along the smoothed gradient, scaled to a root mean square of 1, and then back to the constraints: scaled
+/// down to the contrast and cut off at the bounds. `like` is any input of the tower and gives
 /// shape, type and device; its values are not used. Tower values are only as good as its gradients, see
 /// [`Explainer::gradient_error`].
 ///
@@ -90,6 +103,10 @@ pub fn most_exciting(
             let mut stream = seed.index(start).stream("exciting");
             let mut values: Vec<f64> = (0..width).map(|_| StandardNormal.sample(&mut stream)).collect();
             smoother.smooth(&mut values);
+            let size = rms(&values);
+            if size > 0. {
+                values.iter_mut().for_each(|v| *v *= config.start * config.contrast / size);
+            }
             constrain(&mut values, config);
             values
         })
@@ -125,10 +142,11 @@ pub fn most_exciting(
 }
 
 fn check(config: &ExcitingConfig) -> Result<()> {
-    let ExcitingConfig { starts, steps, rate, contrast, bounds, smoothing, tolerance } = *config;
+    let ExcitingConfig { starts, steps, rate, contrast, start, bounds, smoothing, tolerance } = *config;
     let positive = |value: f64| value.is_finite() && value > 0.;
     let bounded = bounds.is_none_or(|(low, high)| low.is_finite() && high.is_finite() && low < high);
-    let scales = positive(rate) && positive(contrast) && positive(tolerance);
+    let scales =
+        positive(rate) && positive(contrast) && positive(tolerance) && positive(start) && start <= 1.;
     if starts == 0 || steps < 10 || !scales || !bounded || !smoothing.is_finite() || smoothing < 0. {
         let expected = "1 start, 10 steps or more, positive rate, contrast and tolerance, ordered bounds, smoothing of 0 or more";
         return Err(CoreError::value("most exciting inputs", expected, format!("{config:?}")).into());
@@ -175,17 +193,14 @@ fn correlation(a: &[f64], b: &[f64]) -> Result<f64> {
     }
 }
 
-/// Contrast and bounds in turn; the bounds have the last word.
+/// Cutting off at bounds around 0 lowers the contrast further, so that both hold afterwards; elsewhere the bounds have
+/// the last word.
 fn constrain(values: &mut [f64], config: &ExcitingConfig) {
-    for _ in 0..20 {
-        let size = rms(values);
-        if size > 0. {
-            values.iter_mut().for_each(|v| *v *= config.contrast / size);
-        }
-        let Some((low, high)) = config.bounds else { return };
-        if values.iter().all(|v| (low..=high).contains(v)) {
-            return;
-        }
+    let size = rms(values);
+    if size > config.contrast {
+        values.iter_mut().for_each(|v| *v *= config.contrast / size);
+    }
+    if let Some((low, high)) = config.bounds {
         values.iter_mut().for_each(|v| *v = v.clamp(low, high));
     }
 }

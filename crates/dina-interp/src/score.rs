@@ -67,7 +67,7 @@ pub fn top_one_scores(image: ArrayView4<'_, f32>, neural: ArrayView4<'_, f32>) -
 }
 
 /// Per query, how many other candidates are less similar than the true one, and how many are as similar.
-fn ranked(similarity: &Array2<f32>) -> impl Iterator<Item = (f64, f64)> + '_ {
+pub(crate) fn ranked(similarity: &Array2<f32>) -> impl Iterator<Item = (f64, f64)> + '_ {
     similarity.outer_iter().enumerate().map(|(i, row)| {
         let own = row[i];
         let less = row.iter().filter(|&&v| v < own).count() as f64;
@@ -82,7 +82,7 @@ fn cosines(image: ArrayView4<'_, f32>, neural: ArrayView4<'_, f32>) -> Result<Ar
     Ok(matmul(unit_rows(neural).view(), unit_rows(image).t())?)
 }
 
-fn unit_rows(maps: ArrayView4<'_, f32>) -> Array2<f32> {
+pub(crate) fn unit_rows(maps: ArrayView4<'_, f32>) -> Array2<f32> {
     let mut rows = flat(maps);
     centre(&mut rows);
     for mut row in rows.outer_iter_mut() {

@@ -101,8 +101,8 @@ impl Plan {
 }
 
 /// Maps `[batch, channels, positions]` from responses `[batch, neurons]`, features
-/// `[neurons, k, channels]` and masks `[neurons, k, positions]`; differentiable in the factors, and
-/// in the responses where they are tracked.
+/// `[neurons, k, channels]` and masks `[neurons, k, positions]`; differentiable in the factors and in
+/// the responses, each where they are tracked.
 ///
 /// # Errors
 /// When the shapes do not fit.
@@ -192,25 +192,25 @@ fn backward<T: Real>(
     masks: &Tensor,
     gradient: &Tensor,
 ) -> Result<Gradients> {
-    let wants_responses = responses.track_op();
-    let (r, f, s) = with_slices::<T, _, 4>([responses, features, masks, gradient], |slices| {
-        Ok(gradients(plan, slices, wants_responses))
+    let (wants_responses, wants_factors) = (responses.track_op(), features.track_op() || masks.track_op());
+    let (r, factors) = with_slices::<T, _, 4>([responses, features, masks, gradient], |slices| {
+        Ok(gradients(plan, slices, wants_responses, wants_factors))
     })?;
     let device = responses.device();
-    Ok((
-        r.map(|values| Tensor::from_vec(values, responses.shape(), device)).transpose()?,
-        Some(Tensor::from_vec(f, features.shape(), device)?),
-        Some(Tensor::from_vec(s, masks.shape(), device)?),
-    ))
+    let r = r.map(|values| Tensor::from_vec(values, responses.shape(), device)).transpose()?;
+    let Some((f, s)) = factors else { return Ok((r, None, None)) };
+    let f = Tensor::from_vec(f, features.shape(), device)?;
+    Ok((r, Some(f), Some(Tensor::from_vec(s, masks.shape(), device)?)))
 }
 
 fn gradients<T: Real>(
     plan: Plan,
     [responses, features, masks, gradient]: [&[T]; 4],
     wants_responses: bool,
-) -> (Option<Vec<T>>, Vec<T>, Vec<T>) {
-    let mut features_gradient = vec![T::zero(); features.len()];
-    let mut masks_gradient = vec![T::zero(); masks.len()];
+    wants_factors: bool,
+) -> (Option<Vec<T>>, Option<(Vec<T>, Vec<T>)>) {
+    let kept = |len: usize| vec![T::zero(); if wants_factors { len } else { 0 }];
+    let (mut features_gradient, mut masks_gradient) = (kept(features.len()), kept(masks.len()));
     let mut responses_gradient = vec![T::zero(); if wants_responses { responses.len() } else { 0 }];
     let mut dense = vec![T::zero(); BLOCK.min(plan.neurons) * plan.map_len()];
     let outer = Matrix::new(gradient, plan.batch, plan.map_len());
@@ -223,6 +223,9 @@ fn gradients<T: Real>(
             for (row, block) in responses_gradient.chunks_mut(plan.neurons).zip(block.chunks(count)) {
                 row[first..first + count].copy_from_slice(block);
             }
+        }
+        if !wants_factors {
+            continue;
         }
         let block = columns(responses, plan, first, count);
         product(Matrix::new(&block, plan.batch, count).t(), outer, dense, false, true);
@@ -237,7 +240,8 @@ fn gradients<T: Real>(
                 plan.factor_gradients(factors, dense, f_gradient, s_gradient);
             });
     }
-    (wants_responses.then_some(responses_gradient), features_gradient, masks_gradient)
+    let factors = wants_factors.then_some((features_gradient, masks_gradient));
+    (wants_responses.then_some(responses_gradient), factors)
 }
 
 #[cfg(test)]

@@ -14,13 +14,17 @@
 //! # }
 //! ```
 //!
+//! Other studies compose a [`Page`] from [charts](chart), tables and text in the same style.
+//!
 //! `cargo run -p dina-report --example sample_report -- FOLDER` writes a page from made-up numbers.
 
+pub mod chart;
 mod error;
 mod figures;
-mod format;
+pub mod format;
 mod html;
 mod input;
+mod page;
 mod palette;
 mod svg;
 mod verdict;
@@ -31,6 +35,7 @@ pub use error::{Error, Result};
 pub use figures::{Figure, figures};
 pub use html::html;
 pub use input::*;
+pub use page::{Block, Cell, Page, Section, Summary, Table, Tone};
 pub use verdict::{Outcome, Verdict, verdict};
 
 /// Writes `report.html` and, under `figures/`, one SVG file per figure with its numbers as CSV.
@@ -39,12 +44,21 @@ pub use verdict::{Outcome, Verdict, verdict};
 /// # Errors
 /// [`Error::Core`] with the path that could not be written.
 pub fn write(report: &Report, folder: impl AsRef<Path>) -> Result<()> {
-    let folder = folder.as_ref();
+    write_files(folder.as_ref(), "report", &html(report), figures(report))
+}
+
+/// A page and its figures.
+fn write_files(
+    folder: &Path,
+    name: &str,
+    page: &str,
+    figures: impl IntoIterator<Item = Figure>,
+) -> Result<()> {
     let save = |name: &str, text: &str| {
         dina_core::write_atomic(folder.join(name), |file| file.write_all(text.as_bytes()))
     };
-    save("report.html", &html(report))?;
-    for figure in figures(report) {
+    save(&format!("{name}.html"), page)?;
+    for figure in figures {
         save(&format!("figures/{}.svg", figure.name), &figure.svg)?;
         if let Some(csv) = &figure.csv {
             save(&format!("figures/{}.csv", figure.name), csv)?;

@@ -18,7 +18,7 @@ const fn colour(name: &'static str, light: &'static str, dark: &'static str) -> 
 }
 
 /// Every colour of page and figures.
-pub const COLOURS: [Colour; 15] = [
+pub const COLOURS: [Colour; 17] = [
     colour("paper", "#ffffff", "#14171b"),
     colour("panel", "#f4f5f7", "#1e2329"),
     colour("ink", "#1b1f24", "#e8eaed"),
@@ -35,6 +35,9 @@ pub const COLOURS: [Colour; 15] = [
     colour("sky", "#56b4e9", "#86ccf3"),
     colour("tint-vermillion", "#fbe9dc", "#3a2417"),
     colour("tint-blue", "#e0eef7", "#15293a"),
+    // On maps, whose colours are those of light ground on both.
+    colour("dot", "#1b1f24", "#1b1f24"),
+    colour("halo", "#ffffff", "#ffffff"),
 ];
 
 /// The colour names that series take, in order; the first is the decoder on trial.

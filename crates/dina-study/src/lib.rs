@@ -13,6 +13,7 @@
 //! - [`decode`], [`identification`], [`compare`]: DINA and the baselines on the same queries.
 //! - [`claims`]: registered experiments, with the measured error rates of their instruments.
 //! - [`jobs`]: independent pieces of work, on this machine or on a cluster.
+//! - [`Interpretation`]: what trained towers share, where, and which neurons carry it; `interpretation.json`.
 //! - [`Results`]: what `results.json` holds.
 
 pub mod claims;
@@ -22,6 +23,7 @@ mod dataset;
 mod decoding;
 mod error;
 mod fold;
+mod interpretation;
 mod job;
 pub mod jobs;
 mod objective;
@@ -38,6 +40,11 @@ pub use dataset::{Dataset, RecordingSummary};
 pub use decoding::{Choices, Decoded, decode, identification};
 pub use error::{Error, Result};
 pub use fold::{Fold, prepare};
+pub use interpretation::{
+    AttributionResult, ChannelFootprint, ChosenChannel, ChosenSubset, ContributionMethod, ExcitingOf,
+    ExcitingResult, Interpretation, InterpretationConfig, Interpreted, LevelProfile, NeuronAnalyses,
+    NeuronProperties, TowerSide,
+};
 pub use job::{Job, Prepared};
 pub use objective::{ObjectiveConfig, ObjectiveKind, Start, WeightedObjective};
 pub use objectives::{

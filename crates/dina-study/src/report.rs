@@ -328,6 +328,7 @@ fn alignability(m: &Material<'_>) -> Part<Vec<page::Alignability>> {
             .map(|(channel, c)| page::ChannelAlignability {
                 channel,
                 r: c.r,
+                interval: None,
                 null_low: c.null_low,
                 null_high: c.null_high,
                 p_adjusted: c.p_adjusted,

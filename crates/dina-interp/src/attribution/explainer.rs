@@ -1,5 +1,5 @@
 use candle_core::{DType, Device, Tensor, Var};
-use dina_core::{Error as CoreError, Mode, Seed, Tower};
+use dina_core::{Error as CoreError, Seed, Tower};
 use ndarray::{ArrayD, IxDyn};
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
@@ -138,7 +138,7 @@ impl<'a> Explainer<'a> {
     ) -> Result<()> {
         for first in (0..count).step_by(self.batch) {
             let (rows, owners) = items.chunk(first, self.batch.min(count - first), &mut make)?;
-            let map = self.target.select(&self.tower.forward(&rows, Mode::Eval)?)?;
+            let map = self.target.select(self.tower, &rows)?;
             let targets = finite(host(&self.target.read(&map.detach(), &owners)?)?)?;
             targets.into_iter().enumerate().for_each(|(row, target)| take(first + row, target));
         }
@@ -156,7 +156,7 @@ impl<'a> Explainer<'a> {
         for first in (0..count).step_by(self.batch) {
             let (rows, owners) = items.chunk(first, self.batch.min(count - first), &mut make)?;
             let input = Var::from_tensor(&rows).map_err(CoreError::from)?;
-            let map = self.target.select(&self.tower.forward(input.as_tensor(), Mode::Eval)?)?;
+            let map = self.target.select(self.tower, input.as_tensor())?;
             let targets = self.target.read(&map, &owners)?;
             let gradients = gradient(&targets, &input)?;
             let targets = finite(host(&targets)?)?;
@@ -177,7 +177,7 @@ impl<'a> Explainer<'a> {
         };
         for first in (0..items.count).step_by(self.batch) {
             let (rows, owners) = items.chunk(first, self.batch.min(items.count - first), &mut make)?;
-            let map = self.target.select(&self.tower.forward(&rows, Mode::Eval)?)?;
+            let map = self.target.select(self.tower, &rows)?;
             let map = Var::from_tensor(&map.detach()).map_err(CoreError::from)?;
             let targets = self.target.read(map.as_tensor(), &owners)?;
             let gradients = gradient(&targets, &map)?;

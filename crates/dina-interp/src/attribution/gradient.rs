@@ -27,6 +27,15 @@ impl Default for SmoothGrad {
     }
 }
 
+impl SmoothGrad {
+    /// The standard normal draws of a noisy copy, one an input: what makes a computation elsewhere comparable sample by
+    /// sample.
+    pub fn draws(&self, item: usize, sample: usize, inputs: usize, seed: Seed) -> Vec<f64> {
+        let mut stream = seed.index(item).index(sample).stream("smooth_grad");
+        (0..inputs).map(|_| StandardNormal.sample(&mut stream)).collect()
+    }
+}
+
 impl Explainer<'_> {
     /// Gradient times input, `x_i df/dx_i`: for a tower that is linear in its input the exact share of
     /// every input, elsewhere a first-order one. The completeness reported is that against the zero input, with a
@@ -79,9 +88,8 @@ impl Explainer<'_> {
             let low = x.iter().copied().fold(f64::INFINITY, f64::min);
             let high = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let sd = noise * (high - low);
-            let mut stream = seed.index(item).index(row % samples).stream("smooth_grad");
-            for (value, x) in values.iter_mut().zip(x) {
-                let draw: f64 = StandardNormal.sample(&mut stream);
+            let draws = config.draws(item, row % samples, items.width, seed);
+            for ((value, x), draw) in values.iter_mut().zip(x).zip(draws) {
                 *value = x + sd * draw;
             }
             item

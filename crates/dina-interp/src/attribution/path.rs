@@ -98,6 +98,25 @@ impl Default for ExpectedGradients {
     }
 }
 
+impl ExpectedGradients {
+    /// Per sample of an item a row of a background of `rows` and a place on the way: what makes a computation elsewhere
+    /// comparable sample by sample. Nothing without rows.
+    pub fn draws(&self, item: usize, rows: usize, seed: Seed) -> Vec<(usize, f64)> {
+        let samples = self.samples;
+        let mut stream = seed.index(item).stream("expected_gradients");
+        let mut origins: Vec<usize> = Vec::with_capacity(samples + rows);
+        while origins.len() < samples && rows > 0 {
+            let mut round: Vec<usize> = (0..rows).collect();
+            round.shuffle(&mut stream);
+            origins.extend(round);
+        }
+        let mut steps: Vec<usize> = (0..samples).collect();
+        steps.shuffle(&mut stream);
+        let places = steps.into_iter().map(|step| (step as f64 + stream.random::<f64>()) / samples as f64);
+        origins.into_iter().zip(places).collect()
+    }
+}
+
 impl Explainer<'_> {
     /// Integrated gradients (Sundararajan, Taly and Yan 2017): `(x_i - b_i)` times the mean of `df/dx_i` on the
     /// straight way from the baseline b to x. They add up to f(x) - f(b); an item whose sum deviates by more than the
@@ -207,7 +226,7 @@ impl Explainer<'_> {
         let drawn = |row: usize, values: &mut [f64]| {
             let (item, sample) = (row / samples, row % samples);
             if plan_of != item {
-                plan = draw(samples, background.count, seed.index(item));
+                plan = config.draws(item, background.count, seed);
                 plan_of = item;
             }
             let (origin, place) = plan[sample];
@@ -221,7 +240,7 @@ impl Explainer<'_> {
         self.differentiate(&items, items.count * samples, drawn, |row, _, gradient| {
             let (item, sample) = (row / samples, row % samples);
             if sample == 0 {
-                taken = draw(samples, background.count, seed.index(item));
+                taken = config.draws(item, background.count, seed);
             }
             let inputs = items.row(item).iter().zip(background.row(taken[sample].0));
             moments.add(item * items.width, inputs.zip(gradient).map(|((x, b), g)| g * (x - b)));
@@ -258,21 +277,6 @@ impl Explainer<'_> {
         self.evaluate(items, items.count * rows, make, take)?;
         Ok(ends)
     }
-}
-
-/// Per sample a row of the background and a place on the way.
-fn draw(samples: usize, rows: usize, seed: Seed) -> Vec<(usize, f64)> {
-    let mut stream = seed.stream("expected_gradients");
-    let mut origins: Vec<usize> = Vec::with_capacity(samples + rows);
-    while origins.len() < samples {
-        let mut round: Vec<usize> = (0..rows).collect();
-        round.shuffle(&mut stream);
-        origins.extend(round);
-    }
-    let mut steps: Vec<usize> = (0..samples).collect();
-    steps.shuffle(&mut stream);
-    let places = steps.into_iter().map(|step| (step as f64 + stream.random::<f64>()) / samples as f64);
-    origins.into_iter().zip(places).collect()
 }
 
 #[cfg(test)]

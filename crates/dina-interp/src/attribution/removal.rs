@@ -25,6 +25,19 @@ impl Default for Shapley {
     }
 }
 
+impl Shapley {
+    /// The order in which `groups` groups join, `order` counting from 0 to twice the pairs; odd orders are the reverse of those before:
+    /// what makes a computation elsewhere comparable order by order.
+    pub fn order(&self, item: usize, order: usize, groups: usize, seed: Seed) -> Vec<usize> {
+        let mut walk: Vec<usize> = (0..groups).collect();
+        walk.shuffle(&mut seed.index(item).index(order / 2).stream("shapley"));
+        if order % 2 == 1 {
+            walk.reverse();
+        }
+        walk
+    }
+}
+
 impl Explainer<'_> {
     /// Occlusion (Zeiler and Fergus 2014): the target minus the target with a group at its baseline. `groups` of
     /// the result holds that number; in `values` an input has the mean of the groups that it is in, or 0 in none.
@@ -101,7 +114,7 @@ impl Explainer<'_> {
         };
         self.evaluate(&items, 2 * items.count, bare, |row, target| ends[row / 2][row % 2] = target)?;
 
-        let orders = Orders { groups: groups.len(), pairs: config.pairs, seed };
+        let orders = Orders { groups: groups.len(), config, seed };
         let mut walk = Vec::new();
         let mut current = Vec::new();
         let joined = |row: usize, values: &mut [f64]| {
@@ -156,35 +169,30 @@ fn table(numbers: &[f64], groups: &Groups) -> Result<Array2<f32>> {
 }
 
 /// The orders in which groups join, and the rows that they take.
-struct Orders {
+struct Orders<'a> {
     groups: usize,
-    pairs: usize,
+    config: &'a Shapley,
     seed: Seed,
 }
 
-impl Orders {
+impl Orders<'_> {
     /// Rows an order: the last group to join gives the item itself, which is known.
     fn steps(&self) -> usize {
         self.groups - 1
     }
 
     fn rows(&self, items: usize) -> usize {
-        items * 2 * self.pairs * self.steps()
+        items * 2 * self.config.pairs * self.steps()
     }
 
     /// Item, order and step of a row.
     fn place(&self, row: usize) -> (usize, usize, usize) {
         let (order, step) = (row / self.steps(), row % self.steps());
-        (order / (2 * self.pairs), order % (2 * self.pairs), step)
+        (order / (2 * self.config.pairs), order % (2 * self.config.pairs), step)
     }
 
     fn order(&self, item: usize, order: usize) -> Vec<usize> {
-        let mut groups: Vec<usize> = (0..self.groups).collect();
-        groups.shuffle(&mut self.seed.index(item).index(order / 2).stream("shapley"));
-        if order % 2 == 1 {
-            groups.reverse();
-        }
-        groups
+        self.config.order(item, order, self.groups, self.seed)
     }
 }
 
@@ -197,7 +205,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn new(orders: &Orders, items: usize) -> Self {
+    fn new(orders: &Orders<'_>, items: usize) -> Self {
         Self {
             moments: Moments::new(items * orders.groups),
             walk: Vec::new(),
@@ -211,7 +219,7 @@ impl Tally {
         self.moments.add(item, [present - absent]);
     }
 
-    fn add(&mut self, orders: &Orders, row: usize, target: f64, ends: &[[f64; 2]]) {
+    fn add(&mut self, orders: &Orders<'_>, row: usize, target: f64, ends: &[[f64; 2]]) {
         let (item, order, step) = orders.place(row);
         if step == 0 {
             self.walk = orders.order(item, order);

@@ -1,5 +1,5 @@
 use candle_core::{DType, Device, Tensor};
-use dina_core::{Error as CoreError, FeatureMaps};
+use dina_core::{Error as CoreError, Mode, Tower};
 use ndarray::{Array3, Array4};
 use serde::{Deserialize, Serialize};
 
@@ -44,12 +44,11 @@ impl Target {
         self.maps.as_ref().is_none_or(|maps| maps.dim().0 == 1)
     }
 
-    /// The map or maps that the target reads, `[rows, channels, height, width]`.
-    pub(crate) fn select(&self, maps: &FeatureMaps) -> Result<Tensor> {
-        let map = maps.get(&self.level)?;
+    /// The map or maps of some rows that the target reads, `[rows, channels, height, width]`.
+    pub(crate) fn select(&self, tower: &dyn Tower, rows: &Tensor) -> Result<Tensor> {
         Ok(match self.channel {
-            Some(channel) => map.narrow(1, channel, 1).map_err(CoreError::from)?,
-            None => map.clone(),
+            Some(channel) => tower.channel(rows, Mode::Eval, &self.level, channel)?,
+            None => tower.forward(rows, Mode::Eval)?.get(&self.level)?.clone(),
         })
     }
 

@@ -3,6 +3,7 @@
 mod concentration;
 mod contribution;
 mod curves;
+mod linear_scores;
 mod minimal;
 mod recovery;
 mod relation;
@@ -15,6 +16,7 @@ pub use contribution::{
 };
 pub(crate) use contribution::{differences, resample_counts, sign_flipped};
 pub use curves::{CountsNeeded, CurveConfig, OrderCurve, SubsetCurves, subset_curves};
+pub use linear_scores::LinearScores;
 pub use minimal::{MinimalConfig, MinimalSubsets, SubsetMethod, minimal_subsets};
 pub use recovery::{Recovery, recovery};
 pub use relation::{FactorRelation, RelationConfig, Relations, relations};

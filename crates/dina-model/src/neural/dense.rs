@@ -32,6 +32,12 @@ impl Tower for Dense {
         to_maps(responses.matmul(&self.weights)?, &self.level)
     }
 
+    fn channel(&self, input: &Tensor, mode: Mode<'_>, level: &str, channel: usize) -> Result<Tensor> {
+        let weights = channel_columns(&self.weights, &self.level, level, channel)?;
+        let responses = super::responses(input, self.weights.dims()[0], self.dropout, mode)?;
+        one_map(responses.matmul(&weights)?, &self.level)
+    }
+
     fn levels(&self) -> Vec<MapSpec> {
         vec![self.level.clone()]
     }
@@ -95,6 +101,14 @@ impl Tower for Mlp {
         to_maps(hidden.matmul(&self.second)?, &self.level)
     }
 
+    fn channel(&self, input: &Tensor, mode: Mode<'_>, level: &str, channel: usize) -> Result<Tensor> {
+        let second = channel_columns(&self.second, &self.level, level, channel)?;
+        let responses = super::responses(input, self.first.dims()[0], self.dropout, mode)?;
+        let (first, bias) = (self.first.as_tensor().detach(), self.bias.as_tensor().detach());
+        let hidden = responses.matmul(&first)?.broadcast_add(&bias)?.relu()?;
+        one_map(hidden.matmul(&second)?, &self.level)
+    }
+
     fn levels(&self) -> Vec<MapSpec> {
         vec![self.level.clone()]
     }
@@ -121,6 +135,17 @@ fn to_maps(flat: Tensor, level: &MapSpec) -> Result<FeatureMaps> {
     FeatureMaps::single(&level.name, flat.reshape(shape)?)
 }
 
+/// The columns of `[inputs, channels x positions]` that make one channel, without gradient.
+fn channel_columns(weights: &Var, level: &MapSpec, name: &str, channel: usize) -> Result<Tensor> {
+    super::check_channel(level, name, channel)?;
+    let positions = level.height * level.width;
+    Ok(weights.as_tensor().detach().narrow(1, channel * positions, positions)?.contiguous()?)
+}
+
+fn one_map(flat: Tensor, level: &MapSpec) -> Result<Tensor> {
+    Ok(flat.reshape((flat.dim(0)?, 1, level.height, level.width))?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +163,7 @@ mod tests {
         for tower in towers {
             let maps = tower.forward(&input, Mode::Eval).unwrap();
             assert_eq!(maps.specs(), tower.levels());
+            crate::neural::check_single_channels(tower.as_ref(), &input);
             let gradients = maps.get("v1").unwrap().sqr().unwrap().sum_all().unwrap().backward().unwrap();
             for parameter in tower.parameters() {
                 let gradient = gradients.get(&parameter.var).expect("a gradient");

@@ -86,6 +86,15 @@ impl Tower for Factorised {
         FeatureMaps::single(name, maps.reshape((responses.dim(0)?, channels, height, width))?)
     }
 
+    fn channel(&self, input: &Tensor, mode: Mode<'_>, level: &str, channel: usize) -> Result<Tensor> {
+        super::check_channel(&self.level, level, channel)?;
+        let responses = super::responses(input, self.features.dims()[0], self.dropout, mode)?;
+        // Detached: no gradient of the parameters is wanted, and that would be most of the work.
+        let features = self.features.as_tensor().detach().narrow(2, channel, 1)?.contiguous()?;
+        let maps = read_in(&responses, &features, &self.masks.as_tensor().detach())?;
+        Ok(maps.reshape((responses.dim(0)?, 1, self.level.height, self.level.width))?)
+    }
+
     fn levels(&self) -> Vec<MapSpec> {
         vec![self.level.clone()]
     }
@@ -113,6 +122,13 @@ mod tests {
 
     pub(crate) fn level() -> MapSpec {
         MapSpec { name: "v1".into(), channels: 3, height: 2, width: 4 }
+    }
+
+    #[test]
+    fn single_channels_are_those_of_all() {
+        let tower =
+            Factorised::with_dtype(6, 2, level(), 0., Seed::new(2), DType::F64, &Device::Cpu).unwrap();
+        crate::neural::check_single_channels(&tower, &normal("responses", &[5, 6]).unwrap());
     }
 
     #[test]

@@ -67,6 +67,21 @@ fn responses(input: &Tensor, neurons: usize, dropout: f64, mode: Mode<'_>) -> Re
     Ok((input * mask)?)
 }
 
+/// Refuses a level or channel that the tower does not have.
+fn check_channel(level: &MapSpec, name: &str, channel: usize) -> Result<()> {
+    if level.name != name {
+        return Err(Error::Level(format!("no level `{name}`; there is `{}`", level.name)));
+    }
+    if channel >= level.channels {
+        return Err(Error::value(
+            format!("channel of level `{name}`"),
+            format!("below {}", level.channels),
+            channel,
+        ));
+    }
+    Ok(())
+}
+
 fn check(neurons: usize, level: &MapSpec, dropout: f64) -> Result<()> {
     if neurons == 0 || level.is_empty() {
         return Err(Error::value(
@@ -79,4 +94,27 @@ fn check(neurons: usize, level: &MapSpec, dropout: f64) -> Result<()> {
         return Err(Error::value("dropout", "in [0, 1)", dropout));
     }
     Ok(())
+}
+
+/// Every channel on its own is what all of them hold, and so is its gradient with respect to the input.
+#[cfg(test)]
+fn check_single_channels(tower: &dyn dina_core::Tower, input: &Tensor) {
+    let var = candle_core::Var::from_tensor(input).unwrap();
+    let gradient = |map: &Tensor| {
+        let store = map.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        store.get(var.as_tensor()).unwrap().clone()
+    };
+    let all = tower.forward(var.as_tensor(), Mode::Eval).unwrap();
+    for channel in 0..tower.levels()[0].channels {
+        let one = tower.channel(var.as_tensor(), Mode::Eval, "v1", channel).unwrap();
+        let part = all.get("v1").unwrap().narrow(1, channel, 1).unwrap();
+        let gap = |a: &Tensor, b: &Tensor| {
+            let gap = (a - b).unwrap().abs().unwrap().max_all().unwrap();
+            gap.to_dtype(candle_core::DType::F64).unwrap().to_scalar::<f64>().unwrap()
+        };
+        assert_eq!(one.dims(), part.dims());
+        assert!(gap(&one, &part) < 1e-5 && gap(&gradient(&one), &gradient(&part)) < 1e-4);
+    }
+    assert!(tower.channel(input, Mode::Eval, "v1", tower.levels()[0].channels).is_err());
+    assert!(tower.channel(input, Mode::Eval, "v2", 0).is_err());
 }

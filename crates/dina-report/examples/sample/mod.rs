@@ -379,6 +379,7 @@ fn alignability(e: Extents, seed: &Seed) -> Alignability {
                 ChannelAlignability {
                     channel,
                     r,
+                    interval: None,
                     null_low: -0.06 - 0.01 * normal(&mut stream).abs(),
                     null_high: 0.06 + 0.01 * normal(&mut stream).abs(),
                     p_adjusted: if r > 0.1 { 0.0005 } else { 0.4 },

@@ -1,6 +1,6 @@
 //! The aligned maps of a few images, tower by tower.
 
-use super::raster::{draw_picture, draw_values, fit};
+use super::raster::{draw_picture, draw_values, end_of_scale, fit};
 use super::{Drawn, Panel, slug};
 use crate::format::{counted, proportion, sentence};
 use crate::svg::{Anchor, Drawing, text_width, wrap};
@@ -95,7 +95,7 @@ impl Scales {
             level.images.iter().flat_map(move |e| tower(e).channel(channel)).copied()
         };
         let towers: [fn(&MapExample) -> &Maps; 2] = [|e| &e.image_tower, |e| &e.neural_tower];
-        let ends = |&channel: &usize| towers.map(|tower| end_of_scale(values(tower, channel)));
+        let ends = |&channel: &usize| towers.map(|tower| end_of_scale(values(tower, channel), 0.99));
         let mut drawn =
             shown.iter().flat_map(|&channel| towers.into_iter().flat_map(move |t| values(t, channel)));
         Self { signed: drawn.any(|value| value < 0.), ends: shown.iter().map(ends).collect() }
@@ -130,14 +130,6 @@ impl Scales {
         draw_values(drawing, [low_end, y, 90., 10.], (&bar, 64), self.gradient(), turned, "scale");
         drawing.text((low_end + 96., y + 9.), Anchor::Start, "d-small d-f-ink", "99 %");
     }
-}
-
-/// The 99th percentile of the finite absolute values; nought where there is none.
-fn end_of_scale(values: impl Iterator<Item = f32>) -> f32 {
-    let mut sizes: Vec<f32> = values.filter(|v| v.is_finite()).map(f32::abs).collect();
-    sizes.sort_by(f32::total_cmp);
-    let place = (sizes.len() as f64 * 0.99).ceil() as usize;
-    sizes.get(place.saturating_sub(1)).copied().unwrap_or(0.)
 }
 
 /// Where things lie.
@@ -248,6 +240,7 @@ mod tests {
                 .map(|channel| ChannelAlignability {
                     channel,
                     r: channel as f64 / 64.,
+                    interval: None,
                     null_low: 0.,
                     null_high: 0.,
                     p_adjusted: 1.,

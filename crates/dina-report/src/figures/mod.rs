@@ -6,7 +6,7 @@ mod identification;
 mod maps;
 mod pool_size;
 mod ranks;
-mod raster;
+pub(crate) mod raster;
 mod reliability;
 mod retrievals;
 mod series;
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::Report;
 use crate::svg::Drawing;
 
+pub(crate) use alignability::panel as alignability;
 pub(crate) use series::{Series, condition_words, decoder_name};
 
 /// A figure as a file of its own.
@@ -42,6 +43,19 @@ pub(crate) struct Panel {
     pub caption: String,
     pub drawing: Drawing,
     pub csv: Option<String>,
+}
+
+impl Panel {
+    /// The panel as a file.
+    pub fn figure(&self) -> Figure {
+        Figure {
+            svg: self.drawing.standalone(&self.name, &self.title, &self.caption),
+            name: self.name.clone(),
+            title: self.title.clone(),
+            caption: self.caption.clone(),
+            csv: self.csv.clone(),
+        }
+    }
 }
 
 /// A panel, or a clause that says why there is none.
@@ -101,20 +115,11 @@ fn each_level<T>(part: &crate::Part<Vec<T>>, draw: impl Fn(&T) -> Drawn) -> Vec<
 /// Every figure that the report has the numbers for. What is missing is left out here; the page of
 /// [`html()`](crate::html()) says why.
 pub fn figures(report: &Report) -> Vec<Figure> {
-    Panels::of(report)
-        .into_drawn()
-        .map(|panel| Figure {
-            svg: panel.drawing.standalone(&panel.name, &panel.title, &panel.caption),
-            name: panel.name,
-            title: panel.title,
-            caption: panel.caption,
-            csv: panel.csv,
-        })
-        .collect()
+    Panels::of(report).into_drawn().map(|panel| panel.figure()).collect()
 }
 
 /// A table as comma-separated values; a field that holds a comma, a quote or a line end is quoted.
-fn csv<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub(crate) fn csv<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let line = |fields: [String; N]| {
         let fields = fields.map(|field| {
             if field.contains(['"', ',', '\n', '\r']) {
@@ -129,12 +134,12 @@ fn csv<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String
 }
 
 /// A number for a machine to read; nothing where it is not finite.
-fn raw(value: f64) -> String {
+pub(crate) fn raw(value: f64) -> String {
     if value.is_finite() { value.to_string() } else { String::new() }
 }
 
 /// The name of a level as part of a file name or an id: lower-case letters and digits.
-fn slug(text: &str) -> String {
+pub(crate) fn slug(text: &str) -> String {
     let mut slug = String::new();
     for character in text.chars() {
         if character.is_ascii_alphanumeric() {

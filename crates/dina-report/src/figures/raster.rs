@@ -5,7 +5,7 @@ use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, GrayImage, ImageEncoder, imageops};
 
 use crate::Picture;
-use crate::svg::{Anchor, Drawing};
+use crate::svg::{Anchor, Drawing, text_width};
 
 /// Pictures are drawn a hundred or so units wide: more pixels than this on a side only make the
 /// page heavier.
@@ -14,6 +14,36 @@ const MOST_PIXELS: f64 = 300.;
 /// Draws a gray picture into a box.
 pub fn draw_picture(drawing: &mut Drawing, at: [f64; 4], picture: &Picture, about: &str) {
     draw_png(drawing, at, picture_png(picture), "", about);
+}
+
+/// The colours of signed values, red above nought and blue below, and where a value lies on them.
+pub fn diverging(end: f32) -> (Gradient, impl Fn(f32) -> f32) {
+    (colorous::RED_BLUE, move |value| if end > 0. { 0.5 - value / end / 2. } else { 0.5 + value * 0. })
+}
+
+/// Draws the key of [`diverging`] colours from a corner on, and returns its height. An end that is not finite is not named.
+pub fn colour_key(drawing: &mut Drawing, (x, y): (f64, f64), end: f32, unit: &str) -> f64 {
+    let bar: Vec<f32> = (0..64).map(|i| i as f32 / 31.5 - 1.).collect();
+    let (gradient, place) = diverging(1.);
+    let [low, high] = if end.is_finite() {
+        [-end, end].map(|v| crate::format::proportion(f64::from(v)))
+    } else {
+        ["−".to_owned(), "+".to_owned()]
+    };
+    let left = x + text_width(&low, 11.) + 6.;
+    drawing.text((x, y + 9.), Anchor::Start, "d-small d-f-ink", &low);
+    draw_values(drawing, [left, y, 90., 10.], (&bar, 64), gradient, place, "scale");
+    let text = format!("{high}  {unit}");
+    drawing.text((left + 96., y + 9.), Anchor::Start, "d-small d-f-ink", &text);
+    20.
+}
+
+/// A quantile of the finite absolute values; nought where there is none.
+pub fn end_of_scale(values: impl Iterator<Item = f32>, quantile: f64) -> f32 {
+    let mut sizes: Vec<f32> = values.filter(|v| v.is_finite()).map(f32::abs).collect();
+    sizes.sort_by(f32::total_cmp);
+    let place = (sizes.len() as f64 * quantile).ceil() as usize;
+    sizes.get(place.saturating_sub(1)).copied().unwrap_or(0.)
 }
 
 /// Draws values in colour into a box, one hard-edged pixel each; `unit` takes a value to 0..1.

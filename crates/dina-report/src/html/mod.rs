@@ -2,12 +2,15 @@
 
 mod claims;
 mod methods;
+mod page;
 mod tables;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
 
 use crate::figures::{Drawn, Panels};
 use crate::palette::{COLOURS, Colour, figure_style};
+pub(crate) use page::page;
+
 use crate::{Outcome, Report, verdict};
 
 /// The sections by their ids.
@@ -27,6 +30,73 @@ const CONTENTS: [(&str, &str); 8] = [
 pub fn html(report: &Report) -> String {
     let panels = Panels::of(report);
     let mut figures = Numbered(0);
+    let main = markup! {
+        (verdict_box(report))
+        section #claims {
+            h2 { "Claims" }
+            (claims::section(report.claims.get(), &panels.claims, &mut figures))
+        }
+        section #identification {
+            h2 { "Identification" }
+            div.pair {
+                (figures.show(&panels.identification, "The comparison of decoders"))
+                (figures.show(&panels.ranks, "The distribution of ranks"))
+            }
+            (tables::identification(report))
+            div.pair {
+                (figures.show(&panels.pool_size, "Identification against pool size"))
+                (tables::comparisons(report))
+            }
+        }
+        section #examples {
+            h2 { "Examples" }
+            (figures.show_wide(&panels.retrievals, "Example retrievals"))
+        }
+        section #maps {
+            h2 { "Shared feature maps" }
+            @for panel in &panels.maps {
+                (figures.show_wide(panel, "The feature maps"))
+            }
+            div.pair {
+                @for panel in &panels.alignability {
+                    (figures.show(panel, "Alignability"))
+                }
+            }
+        }
+        section #recording {
+            h2 { "Recording" }
+            div.pair {
+                (tables::recording(&report.recording))
+                (figures.show(&panels.reliability, "The reliability of single neurons"))
+            }
+        }
+        section #model {
+            h2 { "Model and training" }
+            (figures.show_wide(&panels.towers, "The diagram of the towers"))
+            (figures.show(&panels.training, "The training curves"))
+        }
+        section #methods {
+            h2 { "Methods" }
+            (methods::text(report))
+        }
+        section #provenance {
+            h2 { "Leakage check and provenance" }
+            (tables::leakage(report))
+            div.pair {
+                (tables::provenance(&report.provenance))
+                (tables::stages(&report.provenance))
+            }
+        }
+    };
+    shell((&report.title, &report.subject, report.notice.as_deref()), &CONTENTS, &main)
+}
+
+/// Title, subject and notice, the sections by their ids, and what they hold.
+fn shell(
+    (title, subject, notice): (&str, &str, Option<&str>),
+    contents: &[(&str, &str)],
+    main: &Markup,
+) -> String {
     let page = markup! {
         (DOCTYPE)
         html lang="en" {
@@ -35,76 +105,19 @@ pub fn html(report: &Report) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="generator" content={ "dina-report " (env!("CARGO_PKG_VERSION")) };
-                title { (report.title) ": " (report.subject) }
+                title { (title) ": " (subject) }
                 style { (PreEscaped(style())) }
             }
             body {
                 header {
-                    h1 { (report.title) }
-                    p.subject { (report.subject) }
-                    @if let Some(notice) = &report.notice { p.notice role="note" { (notice) } }
+                    h1 { (title) }
+                    p.subject { (subject) }
+                    @if let Some(notice) = notice { p.notice role="note" { (notice) } }
                     nav aria-label="Contents" {
-                        @for (id, name) in CONTENTS { a href={ "#" (id) } { (name) } }
+                        @for (id, name) in contents { a href={ "#" (id) } { (name) } }
                     }
                 }
-                main {
-                    (verdict_box(report))
-                    section #claims {
-                        h2 { "Claims" }
-                        (claims::section(report.claims.get(), &panels.claims, &mut figures))
-                    }
-                    section #identification {
-                        h2 { "Identification" }
-                        div.pair {
-                            (figures.show(&panels.identification, "The comparison of decoders"))
-                            (figures.show(&panels.ranks, "The distribution of ranks"))
-                        }
-                        (tables::identification(report))
-                        div.pair {
-                            (figures.show(&panels.pool_size, "Identification against pool size"))
-                            (tables::comparisons(report))
-                        }
-                    }
-                    section #examples {
-                        h2 { "Examples" }
-                        (figures.show_wide(&panels.retrievals, "Example retrievals"))
-                    }
-                    section #maps {
-                        h2 { "Shared feature maps" }
-                        @for panel in &panels.maps {
-                            (figures.show_wide(panel, "The feature maps"))
-                        }
-                        div.pair {
-                            @for panel in &panels.alignability {
-                                (figures.show(panel, "Alignability"))
-                            }
-                        }
-                    }
-                    section #recording {
-                        h2 { "Recording" }
-                        div.pair {
-                            (tables::recording(&report.recording))
-                            (figures.show(&panels.reliability, "The reliability of single neurons"))
-                        }
-                    }
-                    section #model {
-                        h2 { "Model and training" }
-                        (figures.show_wide(&panels.towers, "The diagram of the towers"))
-                        (figures.show(&panels.training, "The training curves"))
-                    }
-                    section #methods {
-                        h2 { "Methods" }
-                        (methods::text(report))
-                    }
-                    section #provenance {
-                        h2 { "Leakage check and provenance" }
-                        (tables::leakage(report))
-                        div.pair {
-                            (tables::provenance(&report.provenance))
-                            (tables::stages(&report.provenance))
-                        }
-                    }
-                }
+                main { (main) }
             }
         }
     };

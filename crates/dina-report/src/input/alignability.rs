@@ -26,6 +26,9 @@ pub struct ChannelAlignability {
     pub channel: usize,
     /// The correlation.
     pub r: f64,
+    /// Its interval, where it has one.
+    #[serde(default)]
+    pub interval: Option<[f64; 2]>,
     /// Lower end of the null's central part.
     pub null_low: f64,
     /// Upper end of the null's central part.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Adjacency, forest::Forest, maxima};
 use crate::{
     Error, Result,
-    permutation::{Arrangement, Permutation, Scheme, Tail, extremeness, p_value},
+    permutation::{Arrangement, Permutation, Progress, Scheme, Tail, extremeness, p_value},
     sentence::PValue,
 };
 
@@ -170,6 +170,22 @@ pub fn tfce_test(
     statistic: impl Fn(&Arrangement) -> Vec<f64> + Sync,
     seed: Seed,
 ) -> Result<TfceTest> {
+    tfce_watched(permutation, scheme, adjacency, tfce, statistic, seed, |_| ())
+}
+
+/// As [`tfce_test`]; `progress` is called from this thread after every 128 permutations.
+///
+/// # Errors
+/// As [`tfce_test`].
+pub fn tfce_watched(
+    permutation: &Permutation,
+    scheme: &Scheme,
+    adjacency: &Adjacency,
+    tfce: Tfce,
+    statistic: impl Fn(&Arrangement) -> Vec<f64> + Sync,
+    seed: Seed,
+    progress: impl FnMut(Progress),
+) -> Result<TfceTest> {
     tfce.check()?;
     let tail = permutation.tail;
     let extreme = |map: &[f64]| -> Vec<f64> {
@@ -177,7 +193,8 @@ pub fn tfce_test(
         enhanced.into_iter().map(|v| extremeness(v, tail)).collect()
     };
     let largest = |map: &[f64]| extreme(map).into_iter().fold(0.0, f64::max);
-    let (observed, null, exact) = maxima(permutation, scheme, adjacency.points(), statistic, largest, seed)?;
+    let (observed, null, exact) =
+        maxima(permutation, scheme, adjacency.points(), statistic, largest, seed, progress)?;
     let p = extreme(&observed)
         .into_iter()
         .map(|v| p_value(v, &null, Tail::Greater, exact))

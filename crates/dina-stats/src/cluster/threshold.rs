@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Adjacency, forest::Forest, maxima};
 use crate::{
     Error, Result,
-    permutation::{Arrangement, Permutation, Scheme, Tail, p_value},
+    permutation::{Arrangement, Permutation, Progress, Scheme, Tail, p_value},
     sentence::{Number, PValue},
 };
 
@@ -101,6 +101,22 @@ pub fn cluster_test(
     statistic: impl Fn(&Arrangement) -> Vec<f64> + Sync,
     seed: Seed,
 ) -> Result<ClusterTest> {
+    cluster_watched(permutation, scheme, adjacency, forming, statistic, seed, |_| ())
+}
+
+/// As [`cluster_test`]; `progress` is called from this thread after every 128 permutations.
+///
+/// # Errors
+/// As [`cluster_test`].
+pub fn cluster_watched(
+    permutation: &Permutation,
+    scheme: &Scheme,
+    adjacency: &Adjacency,
+    forming: ClusterThreshold,
+    statistic: impl Fn(&Arrangement) -> Vec<f64> + Sync,
+    seed: Seed,
+    progress: impl FnMut(Progress),
+) -> Result<ClusterTest> {
     if !(forming.threshold >= 0.0 && forming.threshold.is_finite()) {
         return Err(Error::value("cluster threshold", "not negative", forming.threshold));
     }
@@ -112,7 +128,8 @@ pub fn cluster_test(
     };
     let largest =
         |map: &[f64]| find(map).iter().map(|(points, mass)| measure(points.len(), *mass)).fold(0.0, f64::max);
-    let (observed, null, exact) = maxima(permutation, scheme, adjacency.points(), statistic, largest, seed)?;
+    let (observed, null, exact) =
+        maxima(permutation, scheme, adjacency.points(), statistic, largest, seed, progress)?;
     let mut clusters = find(&observed)
         .into_iter()
         .map(|(points, mass)| {

@@ -20,4 +20,5 @@ pub use max_t::{MaxT, step_down_max_t};
 pub use scheme::{Arrangement, Scheme, SchemeKind};
 pub(crate) use tail::extremeness;
 pub use tail::{Tail, p_value};
+pub(crate) use test::BATCH;
 pub use test::{Permutation, PermutationTest, Progress};

@@ -10,7 +10,7 @@ use super::{Arrangement, Scheme, SchemeKind, Tail, sequential::Sequential, tail:
 use crate::{Error, Result, sentence::PValue};
 
 /// Permutations between two calls of the progress callback, and the step in which an early stop looks.
-pub(super) const BATCH: usize = 128;
+pub(crate) const BATCH: usize = 128;
 
 /// How to permute. The default is 1,000 permutations, one-sided (greater), enumerated exactly where
 /// there are no more than 5,000 in all, without an early stop.
