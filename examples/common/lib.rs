@@ -7,5 +7,5 @@ mod table;
 
 pub use flags::{DataFlags, DeviceKind, JobFlags};
 pub use progress::Terminal;
-pub use run::{exit, job, summary_lines};
+pub use run::{exit, job, run_with, summary_lines};
 pub use table::Table;
