@@ -1,9 +1,11 @@
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use candle_core::Device;
-use dina_study::{Error, Job, RecordingSummary, Result};
+use dina_study::claims::standard;
+use dina_study::{Error, Job, JobConfig, Parts, Profile, RecordingSummary, Result};
 
-use crate::{DeviceKind, JobFlags};
+use crate::{DeviceKind, JobFlags, Terminal};
 
 /// Makes the job that the flags ask for, with its threads and its device.
 ///
@@ -85,4 +87,27 @@ pub fn summary_lines(summary: &RecordingSummary) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// Runs a smoke-size job on a simulated recording with parts of a user's own, into the folder that the first argument names
+/// (`dina-out` without one), and prints how well held-out images are identified.
+///
+/// # Errors
+/// As [`Job::run`].
+pub fn run_with(parts: Parts) -> Result<()> {
+    let mut config = JobConfig::simulated(Profile::Smoke, 1);
+    config.parts = parts;
+    let out = std::env::args_os().nth(1).map_or_else(|| "dina-out".into(), PathBuf::from);
+    let threads = set_threads(None);
+    let job = Job { config, device: Device::Cpu, threads, out, resume: false };
+    let results = job.run(&standard(), &Terminal::default())?;
+    for row in &results.identification {
+        let f = &row.figures;
+        println!(
+            "{:?}, {:?}, {:?}: top-1 {:.3}, two-way {:.3} of {} images, p {:.4}",
+            row.decoder, row.trials, row.direction, f.top1, f.two_way, f.pool, f.p
+        );
+    }
+    println!("report: {}", job.out.join("report.html").display());
+    Ok(())
 }

@@ -6,7 +6,7 @@ use dina_data::Preset;
 use dina_data::simulate::{Population, SimulationConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, ObjectiveKind, Result, Start};
+use crate::{Error, ObjectiveKind, Parts, Result, Start};
 
 /// How much work a job does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +109,9 @@ pub struct JobConfig {
     /// What the towers start from.
     #[serde(default)]
     pub start: Start,
+    /// Towers and an objective of a user's own; none by default.
+    #[serde(default, skip_serializing_if = "Parts::is_empty")]
+    pub parts: Parts,
 }
 
 /// From this many images on, a held-out test set is large enough to report on, and held-out validation images to
@@ -141,7 +144,8 @@ impl JobConfig {
 
     fn new(source: Source, profile: Profile, seed: u64) -> Self {
         let (objective, start) = (ObjectiveKind::default(), Start::default());
-        Self { source, profile, seed, folds: None, preset: Preset::Standard, objective, start }
+        let parts = Parts::default();
+        Self { source, profile, seed, folds: None, preset: Preset::Standard, objective, start, parts }
     }
 
     /// Number of folds for this many usable images; 1 is a held-out test set.

@@ -9,6 +9,7 @@
 //! - [`Fold`]: a split with everything fitted on its training view.
 //! - [`ModelConfig`], [`Towers`], [`Training`]: what is trained and how.
 //! - [`ObjectiveKind`], [`ObjectiveConfig`], [`Start`]: what they are trained for, and from where.
+//! - [`Parts`]: towers and objectives of a user's own in their place.
 //! - [`compare_objectives`]: the same towers under several objectives, at equal budget.
 //! - [`decode`], [`identification`], [`compare`]: DINA and the baselines on the same queries.
 //! - [`claims`]: registered experiments, with the measured error rates of their instruments.
@@ -28,6 +29,7 @@ mod job;
 pub mod jobs;
 mod objective;
 mod objectives;
+mod parts;
 mod progress;
 mod report;
 mod results;
@@ -51,6 +53,7 @@ pub use objectives::{
     MapCharacteristics, ObjectiveComparison, ObjectivePair, ObjectiveRun, ObjectiveStudy, SeedDifference,
     compare_objectives,
 };
+pub use parts::Parts;
 pub use progress::{Progress, Silent};
 pub use results::{BaselineChoice, Hashes, Results, SCHEMA, peak_memory};
 pub use towers::{ModelConfig, Towers, TrainingRecord};

@@ -159,6 +159,11 @@ pub enum ObjectiveConfig {
     Reconstruction(ReconstructionConfig),
     /// Parts of a [`Weighted`] sum.
     Weighted(Vec<WeightedObjective>),
+    /// A user's own, from [`Parts`](crate::Parts), which alone can make it.
+    Custom {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// One part of a weighted sum.
@@ -200,6 +205,9 @@ impl ObjectiveConfig {
                     .collect::<Result<Vec<_>>>()?;
                 Box::new(Weighted::new(parts)?)
             }
+            Self::Custom { name } => {
+                return Err(Error::Job(format!("objective `{name}` is a user's own: give it in `Parts`")));
+            }
         })
     }
 
@@ -214,7 +222,7 @@ impl ObjectiveConfig {
             Self::InfoNce(config) => Some(config.similarity),
             Self::SigLip(config) => Some(config.similarity),
             Self::Weighted(parts) => parts.iter().find_map(|part| part.objective.compared()),
-            Self::VicReg(_) | Self::Classification(_) | Self::Reconstruction(_) => None,
+            Self::VicReg(_) | Self::Classification(_) | Self::Reconstruction(_) | Self::Custom { .. } => None,
         }
     }
 
@@ -225,6 +233,11 @@ impl ObjectiveConfig {
             Self::Weighted(parts) => parts.iter().any(|part| part.objective.needs_labels()),
             _ => false,
         }
+    }
+
+    /// Whether it may look at the categories of the images, so that a model depends on them.
+    pub(crate) fn sees_labels(&self) -> bool {
+        self.needs_labels() || matches!(self, Self::Custom { .. })
     }
 }
 
@@ -280,6 +293,7 @@ impl fmt::Display for ObjectiveConfig {
                 }
                 Ok(())
             }
+            Self::Custom { name } => write!(f, "{name} (a user's own)"),
         }
     }
 }

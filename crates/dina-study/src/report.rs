@@ -305,7 +305,13 @@ fn maps(m: &Material<'_>) -> Result<Part<Vec<page::MapExamples>>> {
         .collect::<Result<Vec<_>>>()?;
     let rule =
         "test images at equal steps through their numbers; neural maps of the mean response".to_owned();
-    Ok(vec![page::MapExamples { level: dina_model::LEVEL.into(), rule, images: examples }].into())
+    Ok(vec![page::MapExamples { level: level(m), rule, images: examples }].into())
+}
+
+/// Name of the first level, which maps are shown and measured at.
+fn level(m: &Material<'_>) -> String {
+    let levels = m.trained[0].members[0].image().levels();
+    levels.into_iter().next().map_or_else(String::new, |level| level.name)
 }
 
 fn one(maps: &Array4<f32>, index: usize) -> Result<page::Maps> {
@@ -318,7 +324,7 @@ fn alignability(m: &Material<'_>) -> Part<Vec<page::Alignability>> {
     let Some(found) = &m.results.alignability else { return Part::absent("it was not measured") };
     let channels = found.channels.iter().enumerate();
     vec![page::Alignability {
-        level: dina_model::LEVEL.into(),
+        level: level(m),
         images: found.images,
         permutations: found.permutations,
         null_coverage: found.coverage,
@@ -400,10 +406,16 @@ fn methods(m: &Material<'_>) -> page::Methods {
     };
     let mut details = vec![
         format!("the running average of the weights is kept (decay {})", train.average),
-        format!("neuron dropout {}", config.neural.dropout),
+        match config.parts.neural_tower() {
+            Some(name) => format!("the neural tower is a user's own, {name}"),
+            None => format!("neuron dropout {}", config.neural.dropout),
+        },
         match config.start {
             Start::ClosedForm => {
                 "mixing matrix and read-in start from a ridge regression on the training view"
+            }
+            Start::Random if !config.parts.is_empty() => {
+                "the towers start from the weights they are made with"
             }
             Start::Random => "all weights start at random",
         }
@@ -411,6 +423,9 @@ fn methods(m: &Material<'_>) -> page::Methods {
         "similarities are locally scaled by training images and the responses to them (Conneau et al. 2018)"
             .into(),
     ];
+    if let Some(name) = config.parts.image_tower() {
+        details.push(format!("the image tower is a user's own, {name}"));
+    }
     if config.averaged > 1 {
         details.push(format!("training samples are means of up to {} random repeats", config.averaged));
     }

@@ -1,17 +1,19 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use dina_core::{Error as CoreError, FeatureMaps, Mode, Objective, Seed, TensorFile, Tower};
+use dina_core::{
+    Error as CoreError, FeatureMaps, MapSpec, Mode, Objective, Parameter, Seed, TensorFile, Tower,
+};
 use dina_loss::cosine_logits;
 use dina_model::{
-    Dense, Factorised, GaborConfig, ImageTower, ImageTowerConfig, LEVEL, Mlp, NeuralTowerConfig, ReadInKind,
+    Dense, Factorised, GaborConfig, ImageTower, ImageTowerConfig, Mlp, NeuralTowerConfig, ReadInKind,
     WarmStart, WarmStartData,
 };
 use dina_train::{LogEntry, Model, Outcome, TrainConfig};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, ObjectiveConfig, Profile, Result, Start};
+use crate::{Error, ObjectiveConfig, Parts, Profile, Result, Start};
 
 /// Items mapped at a time outside training.
 const BATCH: usize = 256;
@@ -35,6 +37,9 @@ pub struct ModelConfig {
     pub shift: usize,
     /// Models trained from different seeds, whose similarities are averaged.
     pub members: usize,
+    /// Towers and an objective of a user's own, in place of those above.
+    #[serde(default, skip_serializing_if = "Parts::is_empty")]
+    pub parts: Parts,
 }
 
 impl ModelConfig {
@@ -84,6 +89,7 @@ impl ModelConfig {
                 (Profile::Smoke, _) | (_, false) => 1,
                 _ => 4,
             },
+            parts: Parts::default(),
         }
     }
 }
@@ -91,7 +97,7 @@ impl ModelConfig {
 /// Two towers and their objective.
 pub struct Towers {
     config: ModelConfig,
-    image: ImageTower,
+    image: Box<dyn Tower>,
     neural: Box<dyn Tower>,
     objective: Box<dyn Objective>,
     device: Device,
@@ -116,24 +122,29 @@ impl Towers {
         device: &Device,
         start: Option<&WarmStart>,
     ) -> Result<Self> {
-        let image = ImageTower::new(config.image.clone(), seed, device)?;
-        let level = image
-            .levels()
-            .into_iter()
-            .next()
-            .ok_or_else(|| Error::Job("the image tower has no level to align".into()))?;
-        let objective = config.objective.build(&image.levels(), seed.child("objective"), device)?;
-        let NeuralTowerConfig { neurons, read_in, dropout } = config.neural;
-        let neural: Box<dyn Tower> = match read_in {
-            ReadInKind::Factorised { rank } => {
-                let tower = Factorised::new(neurons, rank, level, dropout, seed, device)?;
-                if let Some(start) = start {
-                    start.apply(&image, &tower)?;
-                }
+        let image: Box<dyn Tower> = match config.parts.make_image(&config, seed, device)? {
+            Some(tower) => tower,
+            None => {
+                let tower = ImageTower::new(config.image.clone(), seed, device)?;
+                start.map_or(Ok(()), |start| start.apply_to_image(&tower))?;
                 Box::new(tower)
             }
-            ReadInKind::Dense => Box::new(Dense::new(neurons, level, dropout, seed, device)?),
-            ReadInKind::Mlp { hidden } => Box::new(Mlp::new(neurons, hidden, level, dropout, seed, device)?),
+        };
+        let levels = image.levels();
+        let neural = match config.parts.make_neural(&config, &levels, seed, device)? {
+            Some(tower) => tower,
+            None => neural_tower(&config, &levels, seed, device, start)?,
+        };
+        if neural.levels() != levels {
+            return Err(CoreError::Level(format!(
+                "the image tower returns {levels:?}, the neural tower {:?}; both have to return the same",
+                neural.levels()
+            ))
+            .into());
+        }
+        let objective = match config.parts.make_objective(&levels, seed.child("objective"), device)? {
+            Some(objective) => objective,
+            None => config.objective.build(&levels, seed.child("objective"), device)?,
         };
         Ok(Self { config, image, neural, objective, device: device.clone() })
     }
@@ -152,6 +163,9 @@ impl Towers {
         else {
             return Ok(None);
         };
+        if config.parts.image_tower().is_some() || config.parts.neural_tower().is_some() {
+            return Ok(None);
+        }
         // Its random weights are not looked at.
         let image = ImageTower::new(config.image.clone(), Seed::new(0), device)?;
         Ok(Some(WarmStart::fit(&image, rank, data)?))
@@ -164,12 +178,12 @@ impl Towers {
 
     /// For the trainer.
     pub fn model(&self) -> Model<'_> {
-        Model { image: &self.image, neural: self.neural.as_ref(), objective: self.objective.as_ref() }
+        Model { image: self.image.as_ref(), neural: self.neural.as_ref(), objective: self.objective.as_ref() }
     }
 
     /// The image tower.
     pub fn image(&self) -> &dyn Tower {
-        &self.image
+        self.image.as_ref()
     }
 
     /// The neural tower.
@@ -243,7 +257,7 @@ impl Towers {
             .map_err(|_| CoreError::shape("similarity", [trials, count], [0]).into())
     }
 
-    /// Writes the weights with the configuration and how they came about.
+    /// Writes the weights with the configuration, what every tensor is (`layers`), and how they came about.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -252,22 +266,65 @@ impl Towers {
         for parameter in self.model().parameters() {
             file.tensors.insert(parameter.name, parameter.var.as_tensor().clone());
         }
-        for (name, text) in
-            [("config", serde_json::to_string(&self.config)), ("record", serde_json::to_string(record))]
-        {
+        for (name, text) in [
+            ("config", serde_json::to_string(&self.config)),
+            ("layers", serde_json::to_string(&self.layers())),
+            ("record", serde_json::to_string(record)),
+        ] {
             let text = text.map_err(|e| Error::Job(format!("{name} of {}: {e}", path.display())))?;
             file.metadata.insert(name.into(), text);
         }
         Ok(file.write(path)?)
     }
 
+    /// What every tensor of a checkpoint is.
+    fn layers(&self) -> Layers {
+        let objective = &self.config.objective;
+        let of = |parameters: Vec<Parameter>| {
+            let layer = |p: Parameter| Layer {
+                shape: p.var.dims().to_vec(),
+                decay: p.decay,
+                rate: p.rate,
+                name: p.name,
+            };
+            parameters.into_iter().map(layer).collect()
+        };
+        let part =
+            |tower: &dyn Tower| LayersOf { description: tower.describe(), tensors: of(tower.parameters()) };
+        Layers {
+            levels: self.image.levels(),
+            image: part(self.image()),
+            neural: part(self.neural()),
+            objective: LayersOf {
+                description: vec![objective.to_string()],
+                tensors: of(self.objective.parameters()),
+            },
+        }
+    }
+
     /// Reads what [`Towers::save`] wrote.
     ///
     /// # Errors
-    /// When the file is missing, damaged, or no model of this version.
+    /// When the file is missing, damaged, or no model of this version, or it has parts of a user's own.
     pub fn load(path: &Path, device: &Device) -> Result<(Self, TrainingRecord)> {
+        Self::load_with(path, &Parts::default(), device)
+    }
+
+    /// The same for a model with parts of a user's own.
+    ///
+    /// # Errors
+    /// As [`Towers::load`], and when it was trained with parts of other names.
+    pub fn load_with(path: &Path, parts: &Parts, device: &Device) -> Result<(Self, TrainingRecord)> {
         let file = TensorFile::read(path, device)?;
-        let config: ModelConfig = parse(&file, "config", path)?;
+        let mut config: ModelConfig = parse(&file, "config", path)?;
+        if config.parts != *parts {
+            return Err(Error::Job(format!(
+                "{}: was trained with the parts {:?}, and is loaded with {parts:?}; give the `Parts` it was trained with",
+                path.display(),
+                config.parts
+            )));
+        }
+        config.parts = parts.clone();
         let record = parse(&file, "record", path)?;
         let towers = Self::new(config, Seed::new(0), device)?;
         for parameter in towers.model().parameters() {
@@ -282,12 +339,58 @@ impl Towers {
     }
 }
 
+/// One of our neural towers, for the first level.
+fn neural_tower(
+    config: &ModelConfig,
+    levels: &[MapSpec],
+    seed: Seed,
+    device: &Device,
+    start: Option<&WarmStart>,
+) -> Result<Box<dyn Tower>> {
+    let Some(level) = levels.first().cloned() else {
+        return Err(Error::Job("the image tower has no level to align".into()));
+    };
+    let NeuralTowerConfig { neurons, read_in, dropout } = config.neural;
+    Ok(match read_in {
+        ReadInKind::Factorised { rank } => {
+            let tower = Factorised::new(neurons, rank, level, dropout, seed, device)?;
+            start.map_or(Ok(()), |start| start.apply_to_neural(&tower))?;
+            Box::new(tower)
+        }
+        ReadInKind::Dense => Box::new(Dense::new(neurons, level, dropout, seed, device)?),
+        ReadInKind::Mlp { hidden } => Box::new(Mlp::new(neurons, hidden, level, dropout, seed, device)?),
+    })
+}
+
 fn parse<T: for<'de> Deserialize<'de>>(file: &TensorFile, name: &str, path: &Path) -> Result<T> {
     let broken = |why: String| {
         Error::Job(format!("{}: no model of this version ({why}); train it again", path.display()))
     };
     let text = file.metadata.get(name).ok_or_else(|| broken(format!("`{name}` is missing")))?;
     serde_json::from_str(text).map_err(|e| broken(format!("`{name}`: {e}")))
+}
+
+/// For readers of a checkpoint outside this crate: what it is made of, and every tensor by name. We do not read it back.
+#[derive(Serialize)]
+struct Layers {
+    levels: Vec<MapSpec>,
+    image: LayersOf,
+    neural: LayersOf,
+    objective: LayersOf,
+}
+
+#[derive(Serialize)]
+struct LayersOf {
+    description: Vec<String>,
+    tensors: Vec<Layer>,
+}
+
+#[derive(Serialize)]
+struct Layer {
+    name: String,
+    shape: Vec<usize>,
+    decay: bool,
+    rate: f64,
 }
 
 /// How a model came about.
@@ -301,9 +404,11 @@ pub struct TrainingRecord {
     pub log: Vec<LogEntry>,
 }
 
-/// A level of maps as an array, images x channels x height x width.
+/// The first level of maps as an array, images x channels x height x width.
 pub(crate) fn level_array(maps: &FeatureMaps) -> Result<ndarray::Array4<f32>> {
-    let map = maps.get(LEVEL)?;
+    let Some((_, map)) = maps.iter().next() else {
+        return Err(CoreError::Level("there is no level".into()).into());
+    };
     let dims = map.dims4().map_err(CoreError::from)?;
     let values = map.flatten_all()?.to_vec1::<f32>()?;
     ndarray::Array4::from_shape_vec(dims, values)

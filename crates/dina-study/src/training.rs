@@ -166,7 +166,7 @@ impl Training<'_> {
                             path.display()
                         )));
                     }
-                    let (towers, record) = Towers::load(&path, self.device)?;
+                    let (towers, record) = Towers::load_with(&path, &self.config.parts, self.device)?;
                     if record.identity != identity(member) {
                         return Err(other_job(&path));
                     }
@@ -179,13 +179,17 @@ impl Training<'_> {
     }
 
     fn model_config(&self, fold: &Fold) -> Result<ModelConfig> {
-        let JobConfig { profile, objective, start, .. } = *self.config;
-        model_config(self.dataset, fold, profile, objective, start)
+        let JobConfig { profile, objective, start, parts, .. } = self.config;
+        // An objective of a user's own takes the place of ours, and of what ours would need.
+        let objective = if parts.objective().is_some() { ObjectiveKind::default() } else { *objective };
+        let mut config = model_config(self.dataset, fold, *profile, objective, *start)?;
+        parts.install(&mut config);
+        Ok(config)
     }
 
     fn identity(&self, fold: &Fold, config: &ModelConfig, member: usize) -> ContentHash {
         let labels = match &self.dataset.categories {
-            Some(categories) if config.objective.needs_labels() => format!("{:?}", categories.of),
+            Some(categories) if config.objective.sees_labels() => format!("{:?}", categories.of),
             _ => String::new(),
         };
         let config = serde_json::to_string(config).unwrap_or_default();
@@ -214,7 +218,7 @@ impl Training<'_> {
         let (model, state) = (checkpoints.model(index, member), checkpoints.state(index, member));
         let identity = self.identity(fold, config, member);
         if self.resume && model.exists() {
-            let (towers, record) = Towers::load(&model, self.device)?;
+            let (towers, record) = Towers::load_with(&model, &self.config.parts, self.device)?;
             if record.identity != identity {
                 return Err(other_job(&model));
             }

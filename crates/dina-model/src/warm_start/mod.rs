@@ -93,6 +93,15 @@ impl WarmStart {
     /// # Errors
     /// When the towers have other sizes than those it was fitted for.
     pub fn apply(&self, image: &ImageTower, neural: &Factorised) -> Result<()> {
+        self.apply_to_image(image)?;
+        self.apply_to_neural(neural)
+    }
+
+    /// The image tower's half of [`WarmStart::apply`].
+    ///
+    /// # Errors
+    /// When the tower has another size than the one it was fitted for.
+    pub fn apply_to_image(&self, image: &ImageTower) -> Result<()> {
         for (name, var, tensor) in
             [("mixing", image.mixing(), &self.mixing), ("center", image.center(), &self.center)]
         {
@@ -101,6 +110,14 @@ impl WarmStart {
             }
             var.set(&tensor.to_device(var.device())?.to_dtype(var.dtype())?)?;
         }
+        Ok(())
+    }
+
+    /// The neural tower's half of [`WarmStart::apply`].
+    ///
+    /// # Errors
+    /// When the tower has another size than the one it was fitted for.
+    pub fn apply_to_neural(&self, neural: &Factorised) -> Result<()> {
         let device = neural.features().device();
         neural.set_factors(&self.features.to_device(device)?, &self.masks.to_device(device)?)
     }
