@@ -7,11 +7,12 @@ mod populations;
 
 use dina_data::simulate::Population;
 use dina_interp::{
-    neurons::{Contributions, SubsetMethod},
+    Coding,
+    neurons::{Carriers, Contributions, SubsetMethod},
     space::Extent,
 };
 use ndarray::Array2;
-use populations::{World, pairs};
+use populations::{World, nothing_found, pairs, shape_or_texture, smallest_of_neurons, smallest_of_places};
 use serde::{Serialize, de::DeserializeOwned};
 
 const SEED: u64 = 0;
@@ -26,6 +27,7 @@ fn sparse_is_concentrated_and_its_carriers_are_found() {
     let index = world.concentration(&found).unwrap();
     println!("{index}");
     assert!(index.p < 0.05 && index.gini.estimate > 0.8, "{index}");
+    assert_eq!(index.carriers, Carriers::Few, "{index}");
     let informative = world.informative();
     for method in [SubsetMethod::Greedy, SubsetMethod::L1] {
         let set = world.minimal(method).unwrap();
@@ -51,6 +53,7 @@ fn dense_needs_many_where_sparse_needs_few() {
     println!("{sparse}\n{dense}");
     assert!(dense.gini.estimate < sparse.gini.low, "{dense} {sparse}");
     assert!(few < many, "{few} {many}");
+    assert_eq!(dense.carriers, Carriers::Many, "{dense}");
 }
 
 #[test]
@@ -60,6 +63,8 @@ fn null_gives_no_evidence() {
     assert!(found.significant(0.05).is_empty(), "{found}");
     let profiles = world.profile().unwrap();
     assert!(profiles.iter().all(|p| p.extent == Extent::NoEvidence), "{}", profiles[0]);
+    assert_eq!(world.concentration(&found).unwrap().carriers, Carriers::NoEvidence);
+    assert!(nothing_found(&[smallest_of_neurons(&found), smallest_of_places(&profiles)]).unwrap());
 }
 
 #[test]
@@ -67,11 +72,32 @@ fn local_is_local_and_distributed_is_distributed() {
     for (population, extent) in
         [(Population::Local, Extent::Local), (Population::Distributed, Extent::Distributed)]
     {
-        let profiles = World::wide(population, SEED).unwrap().profile().unwrap();
+        let world = World::wide(population, SEED).unwrap();
+        let profiles = world.profile().unwrap();
         profiles.iter().for_each(|p| println!("{population} {p}"));
         assert_eq!(profiles[0].extent, extent, "{}", profiles[0]);
         assert_eq!(read_back(&profiles), profiles);
+        let area = world.recovery(&world.contributions().unwrap()).unwrap();
+        println!("{population}: {area}; by reliability {}", world.reliability().unwrap());
+        assert!(area.auc >= 0.9, "{area}");
     }
+}
+
+#[test]
+fn shape_follows_outlines_and_texture_follows_surfaces() {
+    for (population, coding, other) in [
+        (Population::Shape, Coding::Shape, Coding::Texture),
+        (Population::Texture, Coding::Texture, Coding::Shape),
+    ] {
+        let found = shape_or_texture(population, SEED).unwrap();
+        println!("{population}: {}\n  encoding ({:.2}): {}", found.neural, found.predicted, found.encoding);
+        let count = |coding| found.neural.channels.iter().filter(|c| c.coding == coding).count();
+        assert!(2 * count(coding) > found.neural.channels.len() && count(other) == 0, "{}", found.neural);
+        let index = found.neural.mean_index;
+        assert!(if coding == Coding::Shape { index.low > 0. } else { index.high < 0. }, "{}", found.neural);
+    }
+    let none = shape_or_texture(Population::Null, SEED).unwrap().neural;
+    assert_eq!(none.counts[3], none.channels.len(), "{none}");
 }
 
 #[test]

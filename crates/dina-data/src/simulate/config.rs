@@ -1,3 +1,4 @@
+use dina_core::Seed;
 use serde::{Deserialize, Serialize};
 
 use super::{CortexStatistics, Population, SceneStatistics};
@@ -76,6 +77,11 @@ impl SimulationConfig {
     /// What the images are like.
     pub fn scene(&self) -> SceneStatistics {
         self.scene.unwrap_or_else(|| self.population.scene())
+    }
+
+    /// What everything comes from.
+    pub(super) fn root(&self) -> Seed {
+        Seed::new(self.seed).child("simulation")
     }
 
     pub(super) fn check(&self) -> Result<()> {

@@ -49,19 +49,31 @@ impl Driven {
         neurons: &[NeuronTruth],
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Self {
+        let retina = look(config.cortex().look, seed, reference, images);
+        Self::of(config, &retina, categories, neurons, progress)
+    }
+
+    /// The same for what the eye sends on of the images, the reference images and a gray screen.
+    pub fn of(
+        config: &SimulationConfig,
+        retina: &retina::Retina,
+        categories: &Categories,
+        neurons: &[NeuronTruth],
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Self {
         let cortex = config.cortex();
-        let retina = look(cortex.look, seed, reference, images);
         let categories = indices(categories);
-        let scales = images.len()..images.len() + REFERENCE;
-        let energy = energy::Energy::new(&retina, config, scales.clone());
+        let images = categories.len();
+        let scales = images..images + REFERENCE;
+        let energy = energy::Energy::new(retina, config, scales.clone());
         let counter = Counter::new(Stage::Drive, neurons.len(), progress);
-        let mut rates = Array2::zeros((neurons.len(), images.len()));
+        let mut rates = Array2::zeros((neurons.len(), images));
         let (gray, medians) = rates
             .axis_iter_mut(Axis(0))
             .into_par_iter()
             .zip(neurons)
             .map_init(Vec::new, |block, (mut row, neuron)| {
-                let mut seen = drive::drive(neuron, &retina, &energy, &scales, block, cortex.semi_saturation);
+                let mut seen = drive::drive(neuron, retina, &energy, &scales, block, cortex.semi_saturation);
                 for ((to, &from), &category) in row.iter_mut().zip(&seen).zip(&categories) {
                     *to = neuron.driven(from, category, cortex.category_share);
                 }
@@ -74,7 +86,7 @@ impl Driven {
             .unzip();
         let medians: Vec<f32> = medians;
         let pairs = cortex.paired.then(|| {
-            let signs = Array2::from_shape_fn((neurons.len().div_ceil(2), images.len()), |(pair, image)| {
+            let signs = Array2::from_shape_fn((neurons.len().div_ceil(2), images), |(pair, image)| {
                 if rates[[2 * pair, image]] < medians[2 * pair] { -1.0 } else { 1.0 }
             });
             for (mut row, neuron) in rates.outer_iter_mut().zip(neurons) {
@@ -95,7 +107,7 @@ impl Driven {
 }
 
 /// What is seen of the images, the reference images and the gray screen.
-fn look(look: Look, seed: Seed, reference: &Reference, images: &Images) -> retina::Retina {
+pub(super) fn look(look: Look, seed: Seed, reference: &Reference, images: &Images) -> retina::Retina {
     let (_, height, width) = images.pixels.dim();
     if look == Look::Whole {
         let gray = Images {

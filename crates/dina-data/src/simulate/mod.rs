@@ -17,6 +17,9 @@ mod pairs;
 mod population;
 mod retina;
 mod scene;
+mod scenes;
+#[cfg(test)]
+mod scenes_tests;
 mod shares;
 #[cfg(test)]
 mod tests;
@@ -39,6 +42,7 @@ pub use look::Look;
 pub use neuron::{NeuronTruth, Subunit};
 pub use population::{CUTOFF, Dial, Population};
 pub use scene::{ImageTruth, ObjectTruth, SceneStatistics, Silhouette};
+pub use scenes::Scenes;
 pub use shares::{BandShare, GroupShare, StimulusShares};
 pub use texture::TextureFamily;
 pub use truth::{Measured, Truth};
@@ -120,7 +124,7 @@ pub struct Progress {
 /// ```
 pub fn simulate(config: &SimulationConfig, progress: &(dyn Fn(Progress) + Sync)) -> Result<Simulation> {
     config.check()?;
-    let seed = Seed::new(config.seed).child("simulation");
+    let seed = config.root();
     let (images, categories, scenes) = show(config, seed, progress);
     let mouse = mouse(config, seed);
     let mut neurons = population(config, mouse);

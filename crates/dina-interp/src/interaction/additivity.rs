@@ -164,11 +164,21 @@ pub(super) struct Tested {
 
 /// Means over images, one a row of values, with percentile intervals and two-sided p corrected over rows.
 pub(super) fn tested(by_image: &[Vec<f64>], config: &InteractionConfig, seed: Seed) -> Result<Vec<Tested>> {
-    let images = by_image.first().map_or(0, Vec::len);
-    let values = Array2::from_shape_fn((images, by_image.len()), |(i, s)| by_image[s][i] as f32);
+    let values = columns(by_image);
     let p =
         sign_flipped(values.view(), config.permutations, Tail::TwoSidedAbsolute, seed.child("sign flips"))?;
-    let counts = resample_counts(images, config.replicates, seed.child("bootstrap"));
+    with_intervals(by_image, p, config, seed)
+}
+
+/// The same where p is known.
+pub(super) fn with_intervals(
+    by_image: &[Vec<f64>],
+    p: Vec<f64>,
+    config: &InteractionConfig,
+    seed: Seed,
+) -> Result<Vec<Tested>> {
+    let values = columns(by_image);
+    let counts = resample_counts(values.nrows(), config.replicates, seed.child("bootstrap"));
     let drawn = matmul(counts.view(), values.view())?;
     by_image
         .iter()
@@ -180,6 +190,12 @@ pub(super) fn tested(by_image: &[Vec<f64>], config: &InteractionConfig, seed: Se
             Ok(Tested { estimate: interval.estimate, low: interval.low, high: interval.high, p_adjusted })
         })
         .collect()
+}
+
+/// Images x rows.
+fn columns(by_image: &[Vec<f64>]) -> Array2<f32> {
+    let images = by_image.first().map_or(0, Vec::len);
+    Array2::from_shape_fn((images, by_image.len()), |(i, s)| by_image[s][i] as f32)
 }
 
 pub(super) fn check(neurons: usize, groups: &[Vec<usize>], sets: &[Vec<usize>]) -> Result<()> {

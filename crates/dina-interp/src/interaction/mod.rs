@@ -1,11 +1,13 @@
 //! What neurons do together that they do not do alone.
 
 mod additivity;
+mod maps;
 mod matched;
 mod shapley;
 mod trials;
 
 pub use additivity::{GroupInteraction, InteractionConfig, Interactions, group_interactions};
+pub use maps::map_interactions;
 pub use matched::{MatchedConfig, MatchedSubsets, matched_subsets, noise_correlations};
 pub use shapley::{ShapleyConfig, ShapleyInteraction, shapley_interactions};
 pub use trials::{

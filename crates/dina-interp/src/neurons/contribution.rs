@@ -87,8 +87,10 @@ pub struct Contributions {
     pub level: f64,
     /// Permutations.
     pub permutations: usize,
-    /// Contributions of single images, images x neurons, whose mean over images is `estimate`: what
-    /// [`concentration`](super::concentration) takes.
+    /// Standard deviation of each estimate under the null: what a neuron that has nothing to do with the image would
+    /// show by chance.
+    pub noise: Vec<f64>,
+    /// Contributions of single images, images x neurons, whose mean over images is `estimate`.
     #[serde(skip)]
     pub by_image: Array2<f32>,
 }
@@ -166,7 +168,8 @@ pub fn linear_contributions(
     let by_image = &centred * &read;
     let p = read_permuted(&centred, &read, config, seed.child("permutation"))?;
     let total = crate::score::mean(&alignment);
-    finish(by_image, p, Parts { total, alignment, matrix }, config, seed)
+    let noise = permuted_deviations(&centred, &read);
+    finish(by_image, p, Parts { total, alignment, matrix, noise }, config, seed)
 }
 
 /// The contribution of every neuron to any score, by silencing it: score of all less score of all but this one.
@@ -199,7 +202,10 @@ pub fn ablation_contributions(
         .collect::<Result<_>>()?;
     let by_image = Array2::from_shape_fn((full.len(), neurons), |(i, n)| columns[n][i] as f32);
     let p = sign_flipped(by_image.view(), config.permutations, Tail::Greater, seed.child("signs"))?;
-    let parts = Parts { total: crate::score::mean(&full), alignment: Vec::new(), matrix: Vec::new() };
+    // Of a mean of values of random sign.
+    let squares = |n: usize| columns[n].iter().map(|v| v * v).sum::<f64>();
+    let noise = (0..neurons).map(|n| squares(n).sqrt() / full.len() as f64).collect();
+    let parts = Parts { total: crate::score::mean(&full), alignment: Vec::new(), matrix: Vec::new(), noise };
     finish(by_image, p, parts, config, seed)
 }
 
@@ -299,6 +305,14 @@ fn read_permuted(
     Ok(test.adjusted_p)
 }
 
+/// Standard deviation of the mean product of matching columns under permutations of the rows of one, exactly: that of each
+/// over the root of their number less 1.
+fn permuted_deviations(responses: &Array2<f32>, read: &Array2<f32>) -> Vec<f64> {
+    let freedom = (responses.nrows() as f64 - 1.).max(1.);
+    let [responses, read] = [responses, read].map(|v| v.mapv(f64::from).var_axis(Axis(0), 0.));
+    responses.iter().zip(&read).map(|(a, b)| (a * b / freedom).sqrt()).collect()
+}
+
 fn unit_columns(values: &Array2<f32>) -> Array2<f32> {
     let mut values = values.clone();
     centre(&mut values);
@@ -312,13 +326,14 @@ fn unit_columns(values: &Array2<f32>) -> Array2<f32> {
 }
 
 /// What is known before the intervals.
-struct Parts {
-    total: f64,
-    alignment: Vec<f64>,
-    matrix: Vec<Vec<f64>>,
+pub(super) struct Parts {
+    pub total: f64,
+    pub alignment: Vec<f64>,
+    pub matrix: Vec<Vec<f64>>,
+    pub noise: Vec<f64>,
 }
 
-fn finish(
+pub(super) fn finish(
     by_image: Array2<f32>,
     p: Vec<f64>,
     parts: Parts,
@@ -346,9 +361,10 @@ fn finish(
             })
         })
         .collect::<Result<_>>()?;
-    let Parts { total, alignment, matrix } = parts;
+    let Parts { total, alignment, matrix, noise } = parts;
     let permutations = config.permutations;
-    Ok(Contributions { total, alignment, matrix, neurons, level: config.level, permutations, by_image })
+    let level = config.level;
+    Ok(Contributions { total, alignment, matrix, neurons, level, permutations, noise, by_image })
 }
 
 /// Replicates x images: the share of each image in each bootstrap sample.

@@ -287,7 +287,7 @@ fn check(contribution: &[f64], strength: &[f64], config: &CurveConfig) -> Result
 
 /// Score and random scores of each count in standard deviations over both from their mean: few neurons vary more than many,
 /// and a maximum over counts would hear of nothing else. 0 where all are equal, as with all neurons.
-fn standardised(score: &[f64], random: &Array2<f64>) -> (Vec<f64>, Array2<f64>) {
+pub(crate) fn standardised(score: &[f64], random: &Array2<f64>) -> (Vec<f64>, Array2<f64>) {
     let mut standard = score.to_vec();
     let mut null = random.clone();
     for (value, mut column) in standard.iter_mut().zip(null.columns_mut()) {

@@ -2,6 +2,7 @@
 
 mod concentration;
 mod contribution;
+mod crossfit;
 mod curves;
 mod linear_scores;
 mod minimal;
@@ -9,12 +10,14 @@ mod recovery;
 mod relation;
 mod silence;
 
-pub use concentration::{Concentration, concentration};
+pub use concentration::{Carriers, Concentration, ConcentrationConfig, concentration};
 pub use contribution::{
     ContributionConfig, Contributions, LinearReadIn, NeuronContribution, ablation_contributions,
     linear_contributions,
 };
 pub(crate) use contribution::{differences, resample_counts, sign_flipped};
+pub use crossfit::{CrossFitConfig, cross_fitted_contributions};
+pub(crate) use curves::standardised;
 pub use curves::{CountsNeeded, CurveConfig, OrderCurve, SubsetCurves, subset_curves};
 pub use linear_scores::LinearScores;
 pub use minimal::{MinimalConfig, MinimalSubsets, SubsetMethod, minimal_subsets};

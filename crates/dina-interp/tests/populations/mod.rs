@@ -1,44 +1,59 @@
 //! Simulated populations, and the analyses of them that have to return what is true of each: what the tests assert on one
 //! seed, and what the example `recovery` counts on others.
 //!
-//! The two towers are as plain as can be: the image side is the contrast energy of squares of pixels, the neural side a ridge
-//! read-in that is fitted on other images than those analysed.
+//! The two towers are as plain as can be. The image side is, for questions of place, the contrast energy of squares of pixels, and for
+//! questions of neurons a bank of Gabor filters ([`gabor`]): neurons that see what the image tower does not hold contribute
+//! nothing to alignment, and cannot be found by it. The neural side is a ridge read-in that is fitted on other images than
+//! those analysed.
+
+mod gabor;
+mod versions;
 
 use dina_core::Seed;
 use dina_data::simulate::{Population, Simulation, SimulationConfig, simulate};
 use dina_interp::{
     alignment_scores,
     interaction::{
-        InteractionConfig, Interactions, NoiseConfig, NoiseCorrelationEffect, group_interactions,
+        InteractionConfig, Interactions, NoiseConfig, NoiseCorrelationEffect, map_interactions,
         noise_correlation_effect,
     },
     neurons::{
-        Baseline, Concentration, ContributionConfig, Contributions, CurveConfig, LinearReadIn, MinimalConfig,
-        MinimalSubsets, Recovery, Silenced, SubsetCurves, SubsetMethod, concentration, linear_contributions,
-        minimal_subsets, recovery, subset_curves,
+        Baseline, Concentration, ConcentrationConfig, ContributionConfig, Contributions, CrossFitConfig,
+        CurveConfig, LinearReadIn, MinimalConfig, MinimalSubsets, Recovery, Silenced, SubsetCurves,
+        SubsetMethod, concentration, cross_fitted_contributions, linear_contributions, minimal_subsets,
+        recovery, subset_curves,
     },
     space::{ProfileConfig, SpatialProfile, spatial_profile},
 };
-use dina_stats::linalg::{matmul, symmetric_eigen};
+use dina_stats::{
+    linalg::{matmul, symmetric_eigen},
+    multiplicity::holm,
+};
 use ndarray::{Array2, Array4, ArrayView2, Axis, s};
+
+pub use versions::shape_or_texture;
 
 /// Whatever goes wrong.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const IMAGES: usize = 1000;
 const TRAIN: usize = 600;
+/// Degrees between filters.
+const STEP: usize = 6;
 
 /// Seed of the analyses of the population of a seed.
 fn analysis(seed: u64) -> Seed {
     Seed::new(seed + 1)
 }
 
-/// A recording with its towers, on images that the read-in was not fitted on.
+/// A recording with its towers: `image`, `weights` and `responses` on images that the read-in was not fitted on, the rest on all.
 pub struct World {
     pub simulation: Simulation,
-    pub image: Array4<f32>,
+    image: Array4<f32>,
     weights: Array4<f32>,
     responses: Array2<f32>,
+    filtered: Array4<f32>,
+    all: Array2<f32>,
     cell: usize,
     seed: Seed,
 }
@@ -76,8 +91,10 @@ impl World {
         let responses = averages(&simulation)?;
         let weights = ridge(responses.slice(s![..TRAIN, ..]), &image)?;
         let image = image.slice(s![TRAIN.., .., .., ..]).to_owned();
-        let responses = responses.slice(s![TRAIN.., ..]).to_owned();
-        Ok(Self { simulation, image, weights, responses, cell, seed: analysis(seed) })
+        let held = responses.slice(s![TRAIN.., ..]).to_owned();
+        let filtered = gabor::maps(&simulation.images.pixels, STEP)?;
+        let seed = analysis(seed);
+        Ok(Self { simulation, image, weights, responses: held, filtered, all: responses, cell, seed })
     }
 
     fn read_in(&self) -> LinearReadIn<'_> {
@@ -89,9 +106,27 @@ impl World {
         self.simulation.truth.neurons.iter().map(|n| n.informative).collect()
     }
 
+    /// What each neuron adds to the alignment with the filters, all images being held out in turn.
     pub fn contributions(&self) -> Result<Contributions> {
-        let (image, responses) = (self.image.view(), self.responses.view());
-        Ok(linear_contributions(image, self.read_in(), responses, &contribution_config(), self.seed)?)
+        let test = ContributionConfig { permutations: 200, replicates: 200, ..Default::default() };
+        let config = CrossFitConfig { test, ..Default::default() };
+        Ok(cross_fitted_contributions(self.filtered.view(), self.all.view(), &config, self.seed)?)
+    }
+
+    /// The area that no tower is needed for: by the correlation of each neuron's two repeats. It says how much of the truth is in
+    /// the responses at all.
+    pub fn reliability(&self) -> Result<Recovery> {
+        let recording = &self.simulation.recording;
+        let trials = recording.trials();
+        let repeat = |r: usize| {
+            let rows: Vec<usize> = trials.iter().map(|t| t[r]).collect();
+            let mut values = recording.responses().select(Axis(0), &rows).mapv(f64::from);
+            let (mean, sd) = (values.mean_axis(Axis(0)).unwrap_or_default(), values.std_axis(Axis(0), 0.));
+            values -= &mean;
+            values / &sd
+        };
+        let correlations = (repeat(0) * repeat(1)).mean_axis(Axis(0)).ok_or("no images")?;
+        Ok(recovery(&correlations.to_vec(), &self.informative(), 0.95)?)
     }
 
     /// How well contributions tell informative neurons from others.
@@ -100,14 +135,18 @@ impl World {
     }
 
     pub fn concentration(&self, found: &Contributions) -> Result<Concentration> {
-        Ok(concentration(found.by_image.view(), &contribution_config(), self.seed)?)
+        let config = ConcentrationConfig { permutations: 300, replicates: 200, ..Default::default() };
+        Ok(concentration(found, &config, self.seed)?)
     }
 
-    /// As many neurons as are informative.
+    /// As many neurons as are informative, of a read-in to the filters, on images that it was not fitted on.
     pub fn minimal(&self, method: SubsetMethod) -> Result<MinimalSubsets> {
         let carriers = self.informative().iter().filter(|i| **i).count();
         let config = MinimalConfig { draws: 200, ..MinimalConfig::new(method, carriers) };
-        Ok(minimal_subsets(self.image.view(), self.read_in(), self.responses.view(), &config, self.seed)?)
+        let weights = ridge(self.all.slice(s![..TRAIN, ..]), &self.filtered)?;
+        let read_in = LinearReadIn { weights: weights.view() };
+        let image = self.filtered.slice(s![TRAIN.., .., .., ..]);
+        Ok(minimal_subsets(image, read_in, self.responses.view(), &config, self.seed)?)
     }
 
     /// Ordered on one half of the images, scored on the other.
@@ -142,8 +181,20 @@ impl World {
     }
 }
 
-fn contribution_config() -> ContributionConfig {
-    ContributionConfig { permutations: 300, replicates: 200, ..Default::default() }
+/// Whether nothing is found in any of several analyses, each of which has corrected for what it looks at: Holm's correction over the
+/// smallest p of each, at 5 % for all together.
+pub fn nothing_found(smallest: &[f64]) -> Result<bool> {
+    Ok(holm(smallest)?.iter().all(|p| *p > 0.05))
+}
+
+/// Smallest adjusted p of any neuron.
+pub fn smallest_of_neurons(found: &Contributions) -> f64 {
+    found.neurons.iter().map(|n| n.p_adjusted).fold(1., f64::min)
+}
+
+/// Smallest adjusted p of any position of any channel.
+pub fn smallest_of_places(found: &[SpatialProfile]) -> f64 {
+    found.iter().flat_map(|p| p.p_adjusted.iter().flatten()).copied().fold(1., f64::min)
 }
 
 /// Logarithm of the variance of the grey levels of each square of pixels, and their mean: `[images, 2, rows, columns]`.
@@ -176,19 +227,20 @@ fn averages(simulation: &Simulation) -> Result<Array2<f32>> {
     Ok(means)
 }
 
-/// (R'R + p I)^-1 R' A on the first images, with a penalty of as much as there are images.
+/// (R'R + p I)^-1 R' A on the first images, as many as there are responses, with a penalty of as much as their number.
 fn ridge(responses: ArrayView2<'_, f32>, image: &Array4<f32>) -> Result<Array4<f32>> {
     let (_, channels, height, width) = image.dim();
+    let images = responses.nrows();
     let mut target = image
-        .slice(s![..TRAIN, .., .., ..])
+        .slice(s![..images, .., .., ..])
         .to_owned()
-        .into_shape_with_order((TRAIN, channels * height * width))?;
+        .into_shape_with_order((images, channels * height * width))?;
     let mean = target.mean_axis(Axis(0)).ok_or("no images")?;
     target -= &mean;
     let eigen = symmetric_eigen(matmul(responses.t(), responses)?.view())?;
     let mut inner = matmul(eigen.vectors.t(), matmul(responses.t(), target.view())?.view())?;
     for (mut row, value) in inner.outer_iter_mut().zip(&eigen.values) {
-        row.mapv_inplace(|v| v / (value + TRAIN as f32));
+        row.mapv_inplace(|v| v / (value + images as f32));
     }
     let weights = matmul(eigen.vectors.view(), inner.view())?;
     Ok(weights.into_shape_with_order((responses.ncols(), channels, height, width))?)
@@ -230,6 +282,19 @@ fn deviations(simulation: &Simulation) -> Result<(Array2<f32>, Vec<usize>)> {
     Ok((trials, stimulus))
 }
 
+/// Signs of the pairs for the even or the odd images, images x pairs, about their mean: an image map whose mean counts would
+/// credit noise correlations, which are the same for all images. A pair that has the same sign for all images has no
+/// map.
+fn signs(simulation: &Simulation, odd: usize) -> Result<Array2<f32>> {
+    let all = simulation.truth.pair_signs.as_ref().ok_or("no signs of pairs")?;
+    let changing: Vec<usize> =
+        (0..all.nrows()).filter(|&p| all.row(p).iter().any(|v| *v != all[[p, 0]])).collect();
+    let mut signs = all.slice(s![.., odd..;2]).select(Axis(0), &changing).reversed_axes();
+    let mean = signs.mean_axis(Axis(0)).ok_or("no images")?;
+    signs -= &mean;
+    Ok(signs)
+}
+
 /// 12 neurons, 1600 images, 4 repeats.
 pub fn pairs(seed: u64) -> Result<Pairs> {
     let config = SimulationConfig {
@@ -244,48 +309,50 @@ pub fn pairs(seed: u64) -> Result<Pairs> {
         ..SimulationConfig::new(Population::Interacting)
     };
     let simulation = simulate(&config, &|_| ())?;
-    let signs = simulation.truth.pair_signs.as_ref().ok_or("no signs of pairs")?;
     let (trials, stimulus) = deviations(&simulation)?;
+    let products: Vec<[usize; 2]> = (0..12).flat_map(|j| (0..j).map(move |i| [i, j])).collect();
+    // Half of the images to fit the tower, half to analyse it.
+    let side =
+        |odd: usize| -> Vec<usize> { (0..stimulus.len()).filter(|&t| stimulus[t] % 2 == odd).collect() };
+    let (fit, held) = (side(0), side(1));
+    let signs = [0, 1].map(|odd| signs(&simulation, odd)).into_iter().collect::<Result<Vec<_>>>()?;
+    let channels = signs[0].ncols();
     // A tower that knows no pairs: every product of two neurons, weighted for each channel (the sign of a pair) by its
     // covariance with it over half of the images.
-    let products: Vec<[usize; 2]> = (0..12).flat_map(|j| (0..j).map(move |i| [i, j])).collect();
-    let channels = signs.nrows();
-    let fit: Vec<usize> = (0..stimulus.len()).filter(|&t| stimulus[t] % 2 == 0).collect();
     let weights = Array2::from_shape_fn((products.len(), channels), |(p, c)| {
         let [i, j] = products[p];
-        fit.iter().map(|&t| trials[[t, i]] * trials[[t, j]] * signs[[c, stimulus[t]]]).sum::<f32>()
+        fit.iter().map(|&t| trials[[t, i]] * trials[[t, j]] * signs[0][[stimulus[t] / 2, c]]).sum::<f32>()
             / fit.len() as f32
     });
-    let held: Vec<usize> = (0..stimulus.len()).filter(|&t| stimulus[t] % 2 == 1).collect();
-    let seen: Vec<usize> = held.iter().map(|&t| stimulus[t]).collect();
+    let seen: Vec<usize> = held.iter().map(|&t| stimulus[t] / 2).collect();
     let responses = trials.select(Axis(0), &held);
+    let images = signs[1].nrows();
+    // Mean of every product over the repeats of each image, which are not independent.
+    let mut means = Array2::<f32>::zeros((images, products.len()));
+    for (row, &image) in responses.outer_iter().zip(&seen) {
+        for (p, &[i, j]) in products.iter().enumerate() {
+            means[[image, p]] += row[i] * row[j] / 4.;
+        }
+    }
+    let maps = |kept: &[usize]| {
+        let live: Vec<usize> =
+            (0..products.len()).filter(|&p| products[p].iter().all(|n| kept.contains(n))).collect();
+        let map = means.select(Axis(1), &live).dot(&weights.select(Axis(0), &live));
+        Ok(map.insert_axis(Axis(2)).insert_axis(Axis(3)))
+    };
     // One value a trial: the mean product of map and sign over channels.
     let by_trial = |r: ArrayView2<'_, f32>| -> Vec<f64> {
+        let product =
+            |t: usize| products.iter().map(|&[i, j]| r[[t, i]] * r[[t, j]]).collect::<ndarray::Array1<f32>>();
         (0..r.nrows())
-            .map(|t| {
-                let read = |c: usize| {
-                    products
-                        .iter()
-                        .enumerate()
-                        .map(|(p, &[i, j])| weights[[p, c]] * r[[t, i]] * r[[t, j]])
-                        .sum::<f32>()
-                };
-                (0..channels).map(|c| f64::from(read(c) * signs[[c, seen[t]]])).sum::<f64>() / channels as f64
-            })
+            .map(|t| f64::from(product(t).dot(&weights).dot(&signs[1].row(seen[t]))) / channels as f64)
             .collect()
     };
-    let score = |kept: &[usize]| {
-        let mut silenced = Array2::zeros(responses.raw_dim());
-        kept.iter().for_each(|&n| silenced.column_mut(n).assign(&responses.column(n)));
-        // Means over the repeats of each image, which are not independent.
-        let mut images = vec![0.; 800];
-        by_trial(silenced.view()).iter().zip(&seen).for_each(|(v, &s)| images[s / 2] += v / 4.);
-        Ok(images)
-    };
+    let image = signs[1].clone().insert_axis(Axis(2)).insert_axis(Axis(3));
     let groups: Vec<Vec<usize>> = (0..12).map(|n| vec![n]).collect();
     let sets: Vec<Vec<usize>> = products.iter().map(|p| p.to_vec()).collect();
     let config = InteractionConfig { permutations: 500, replicates: 200, ..Default::default() };
-    let found = group_interactions(12, &groups, &sets, score, &config, analysis(seed))?;
+    let found = map_interactions(image.view(), 12, &groups, &sets, maps, &config, analysis(seed))?;
     let truth: Vec<bool> = products
         .iter()
         .map(|&[i, j]| {

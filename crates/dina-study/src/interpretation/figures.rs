@@ -565,8 +565,11 @@ fn lorenz(r: &Interpretation, found: &NeuronAnalyses, estimates: &[f64]) -> Char
     let even = [0., 1.].map(|v| LinePoint { x: v, y: v, interval: None }).to_vec();
     let said = found.concentration.as_ref().map_or(String::new(), |c| {
         format!(
-            " Gini's index {} {}; with the contributions of each image dealt anew among neurons {} ({} to {}), {}. Vinje and Gallant's \
+            " Effectively {:.0} neurons ({:.0} to {:.0}), noise taken off. Gini's index {} {}; with the contributions of each image dealt anew among neurons {} ({} to {}), {}. Vinje and Gallant's \
              sparseness {} {}.",
+            c.effective.estimate,
+            c.effective.low,
+            c.effective.high,
             proportion(c.gini.estimate),
             interval(c.gini.low, c.gini.high),
             proportion(c.null_gini),

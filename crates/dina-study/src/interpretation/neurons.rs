@@ -3,9 +3,9 @@
 use dina_core::Seed;
 use dina_interp::interaction::{InteractionConfig, Interactions, group_interactions};
 use dina_interp::neurons::{
-    Concentration, ContributionConfig, Contributions, CurveConfig, LinearReadIn, MinimalConfig,
-    MinimalSubsets, RelationConfig, Relations, SubsetCurves, SubsetMethod, ablation_contributions,
-    concentration, linear_contributions, minimal_subsets, relations, subset_curves,
+    Concentration, ConcentrationConfig, ContributionConfig, Contributions, CurveConfig, LinearReadIn,
+    MinimalConfig, MinimalSubsets, RelationConfig, Relations, SubsetCurves, SubsetMethod,
+    ablation_contributions, concentration, linear_contributions, minimal_subsets, relations, subset_curves,
 };
 use dina_stats::bootstrap::{Bootstrap, Interval, Resampling};
 use dina_stats::reliability::split_half;
@@ -116,11 +116,12 @@ impl Neurons<'_> {
         let scored = Scored::new(m, &m.test)?;
         let contributions = self.contributions(&m.test, &scored, c.permutations, "contributions")?;
         done("contributions");
-        let found = concentration(
-            contributions.by_image.view(),
-            &self.contribution_config(),
-            self.seed.child("gini"),
-        );
+        let settings = ConcentrationConfig {
+            permutations: c.permutations,
+            replicates: c.replicates,
+            ..ConcentrationConfig::default()
+        };
+        let found = concentration(&contributions, &settings, self.seed.child("gini"));
         let concentration = kept("concentration", found, absent);
         done("concentration");
         // The test of this order is not looked at.
