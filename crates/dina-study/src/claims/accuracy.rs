@@ -78,6 +78,9 @@ impl Claim for Accuracy {
         effect.details.insert("top1".into(), figures.top1);
         effect.details.insert("chance_top1".into(), figures.chance_top1);
         effect.details.insert("two_way".into(), figures.two_way);
+        let untrained = by_image(case.untrained()?.pools(case.trials), Measure::TwoWay)?;
+        let mean = untrained.values().sum::<f64>() / untrained.len() as f64;
+        effect.details.insert("two_way_untrained".into(), mean);
         Ok(Measured::Effect(effect))
     }
 }

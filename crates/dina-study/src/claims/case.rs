@@ -146,6 +146,24 @@ impl<'a> Case<'a> {
         Ok(made)
     }
 
+    /// Identification by towers with random weights: what the architecture alone gives.
+    ///
+    /// # Errors
+    /// When towers cannot be made.
+    pub fn untrained(&self) -> Result<Decoded> {
+        let mut decoded = Decoded { decoder: Decoder::Dina, single: Vec::new(), mean: Vec::new() };
+        for (index, fold) in self.folds.iter().enumerate() {
+            let config =
+                model_config(self.dataset, fold, self.profile, ObjectiveKind::InfoNce, Start::Random)?;
+            let towers = Towers::new(config, self.seed.child("untrained").index(index), self.device)?;
+            let model = Trained { members: vec![towers], records: Vec::new() };
+            let of_fold = decode_towers(self.dataset, fold, &model)?;
+            decoded.single.extend(of_fold.single);
+            decoded.mean.extend(of_fold.mean);
+        }
+        Ok(decoded)
+    }
+
     /// Categories of the images, where they are known.
     pub fn categories(&self) -> Option<&Categories> {
         self.dataset.categories.as_ref()
