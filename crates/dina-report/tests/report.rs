@@ -21,6 +21,7 @@ fn empty(value: f64) -> Report {
     report.identification = Vec::new();
     report.claims = Claims {
         claims: Vec::new(),
+        spectrum: Vec::new(),
         correction: String::new(),
         calibration: String::new(),
         registration: String::new(),
@@ -103,6 +104,10 @@ fn filled_with(value: f64) -> Report {
             claim.smallest = value;
             claim.controls.iter_mut().for_each(|c| c.value = value);
             claim.known.iter_mut().for_each(|k| k.effect = value);
+        }
+        for band in &mut claims.spectrum {
+            (band.sensitivity, band.ci_low, band.ci_high) = (value, value, value);
+            band.edges = Some([value, value]);
         }
     }
     if let Part::Present(levels) = &mut report.alignability {
@@ -259,6 +264,7 @@ fn a_complete_report_has_every_figure() {
                 "claim-fine",
                 "claim-category",
                 "claim-sparse",
+                "claim-spectrum",
                 "maps-v1",
                 "alignability-v1",
                 "towers",
@@ -310,7 +316,7 @@ fn what_is_missing_is_named_with_its_reason() {
 fn hostile_names_stay_text() {
     let report = hostile();
     let figures = check_figures(&report);
-    assert_eq!(figures.len(), 14);
+    assert_eq!(figures.len(), 15);
     let page = check_page(&report);
     assert!(page.contains("&lt;script"));
     let folder = tempfile::tempdir().unwrap();

@@ -110,10 +110,11 @@ impl Job {
         let JobConfig { profile, seed, .. } = self.config;
         let draws = Seed::new(seed).child("claims");
         let Prepared { dataset, summary, folds, .. } = &*prepared;
-        let findings = watch.time("claims", || {
+        let (findings, spectrum) = watch.time("claims", || {
             let sizes = (Settings::new(profile), profile);
             let case = Case::new(dataset, summary, folds, sizes, draws, &self.device);
-            claims::study(&case, claims, draws, progress)
+            let findings = claims::study(&case, claims, draws, progress)?;
+            Ok::<_, Error>((findings, claims::spectrum(&case, draws.child("spectrum"))?))
         })?;
         let scope = Scope::matched(claims, summary, profile, seed);
         let store = Store::new(self.out.join("calibration"));
@@ -127,6 +128,7 @@ impl Job {
         Ok(Studied {
             registration: here.registration,
             claims: claims::judge(findings, reference.as_ref(), Some(&here)),
+            spectrum,
             reference,
             here: Some(here),
         })
@@ -181,6 +183,7 @@ impl Job {
             alignability: Some(aligned),
             claims: studied.map_or(Vec::new(), |studied| studied.claims.clone()),
             registration: studied.map(|studied| studied.registration),
+            spectrum: studied.map_or(Vec::new(), |studied| studied.spectrum.clone()),
         };
         let start = Instant::now();
         let material = report::Material {

@@ -7,7 +7,7 @@ use dina_decode::identification::{Decoder, Identification};
 use dina_interp::Alignability;
 use serde::{Deserialize, Serialize};
 
-use crate::claims::Judged;
+use crate::claims::{BandIdentification, Judged};
 use crate::{Comparison, Error, RecordingSummary, Result};
 
 /// Version of the form of `results.json`; it grows when a field changes its meaning.
@@ -50,6 +50,9 @@ pub struct Results {
     /// Hash of the experiments that were registered for them.
     #[serde(default)]
     pub registration: Option<ContentHash>,
+    /// Identification as a function of spatial frequency.
+    #[serde(default)]
+    pub spectrum: Vec<BandIdentification>,
     /// What a reader should know, a sentence each.
     pub notes: Vec<String>,
 }

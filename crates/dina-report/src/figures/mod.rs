@@ -65,6 +65,7 @@ pub(crate) type Drawn = std::result::Result<Panel, String>;
 pub(crate) struct Panels {
     /// One a claim.
     pub claims: Vec<Drawn>,
+    pub spectrum: Option<Drawn>,
     pub identification: Drawn,
     pub pool_size: Drawn,
     pub ranks: Drawn,
@@ -80,6 +81,7 @@ impl Panels {
     pub fn of(report: &Report) -> Self {
         let claims = report.claims.get();
         Self {
+            spectrum: claims.as_ref().ok().filter(|c| !c.spectrum.is_empty()).map(|c| claims::spectrum(c)),
             claims: claims.map_or(Vec::new(), |c| c.claims.iter().map(claims::panel).collect()),
             identification: identification::panel(report),
             pool_size: pool_size::panel(report),
@@ -97,6 +99,7 @@ impl Panels {
         [self.identification, self.pool_size, self.ranks, self.retrievals]
             .into_iter()
             .chain(self.claims)
+            .chain(self.spectrum)
             .chain(self.maps)
             .chain(self.alignability)
             .chain([self.towers, self.training, self.reliability])

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{Numbered, absent};
-use crate::figures::Drawn;
+use crate::figures::{Drawn, Panels};
 use crate::format::{NONE, interval, p_value, proportion, signed};
 use crate::{Claim, ClaimVerdict, Claims, ErrorRate};
 
@@ -118,10 +118,17 @@ fn text(claim: &Claim) -> Markup {
 }
 
 /// The section, or why there is none.
-pub fn section(claims: Result<&Claims, String>, panels: &[Drawn], figures: &mut Numbered) -> Markup {
+pub fn section(claims: Result<&Claims, String>, panels: &Panels, figures: &mut Numbered) -> Markup {
     match claims {
         Ok(claims) if claims.claims.is_empty() => absent("The claims", "none was put to the test"),
-        Ok(claims) => html! { (summary(claims)) (sections(claims, panels, figures)) },
+        Ok(claims) => html! {
+            (summary(claims))
+            (sections(claims, &panels.claims, figures))
+            @if let Some(spectrum) = &panels.spectrum {
+                h3.heading { "Beside claim 2: identification by spatial frequency" }
+                (figures.show(spectrum, "Identification by spatial frequency"))
+            }
+        },
         Err(reason) => absent("The claims", &reason),
     }
 }

@@ -34,7 +34,7 @@ pub fn html(report: &Report) -> String {
         (verdict_box(report))
         section #claims {
             h2 { "Claims" }
-            (claims::section(report.claims.get(), &panels.claims, &mut figures))
+            (claims::section(report.claims.get(), &panels, &mut figures))
         }
         section #identification {
             h2 { "Identification" }

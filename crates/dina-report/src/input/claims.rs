@@ -5,12 +5,29 @@ use serde::{Deserialize, Serialize};
 pub struct Claims {
     /// One entry a claim; those of one heading follow each other.
     pub claims: Vec<Claim>,
+    /// Identification as a function of spatial frequency; empty where it was not measured.
+    pub spectrum: Vec<Band>,
     /// How p was corrected, as a clause: "Holm over all tests of the study".
     pub correction: String,
     /// Where the error rates come from, as a sentence.
     pub calibration: String,
     /// Hash of what was registered before anything was measured.
     pub registration: String,
+}
+
+/// Identification of images that hold one band of spatial frequencies.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Band {
+    /// Both edges, in cycles per degree; `None` for whole images.
+    pub edges: Option<[f64; 2]>,
+    /// Mean sensitivity, in standard scores of the other candidates.
+    pub sensitivity: f64,
+    /// Lower end of its 95 % interval.
+    pub ci_low: f64,
+    /// Upper end.
+    pub ci_high: f64,
+    /// Images that it is measured on.
+    pub images: usize,
 }
 
 /// One claim.

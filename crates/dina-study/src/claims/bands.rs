@@ -116,13 +116,14 @@ fn name(sight: Sight) -> &'static str {
         Sight::Full => "whole",
         Sight::Coarse => "low_pass",
         Sight::Fine => "high_pass",
+        Sight::Octave(_) => "band",
     }
 }
 
 /// Sensitivity to every image among candidates of its category, averaged over its trials: its similarity minus the mean
 /// of the others, over their standard deviation. Without categories all candidates count; images with too few others
 /// of their category in a fold are left out.
-fn within_category(pools: &[Pool], categories: Option<&Categories>) -> BTreeMap<usize, f64> {
+pub(super) fn within_category(pools: &[Pool], categories: Option<&Categories>) -> BTreeMap<usize, f64> {
     let category = |image: usize| categories.map(|c| c.of.get(image).copied().flatten());
     let mut images = BTreeMap::<usize, (f64, f64)>::new();
     for pool in pools {

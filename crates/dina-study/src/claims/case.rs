@@ -58,15 +58,30 @@ pub enum Sight {
     Coarse,
     /// Spatial frequencies from there upwards.
     Fine,
+    /// The octave of spatial frequencies that begins at [`Sight::LOWEST`] times 2 to the power of this.
+    Octave(u8),
 }
 
 impl Sight {
+    /// The lower edge of the first octave, in cycles per degree.
+    pub const LOWEST: f32 = 0.0125;
+
+    /// Both edges of an octave, in cycles per degree.
+    pub fn octave(index: u8) -> [f32; 2] {
+        let low = Self::LOWEST * f32::from(index).exp2();
+        [low, 2. * low]
+    }
+
     fn pass(self) -> Option<Pass> {
         let cutoff = dina_data::simulate::CUTOFF;
         match self {
             Self::Full => None,
             Self::Coarse => Some(Pass::Low { cutoff }),
             Self::Fine => Some(Pass::High { cutoff }),
+            Self::Octave(index) => {
+                let [low, high] = Self::octave(index);
+                Some(Pass::Band { low, high })
+            }
         }
     }
 }

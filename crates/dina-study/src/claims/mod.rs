@@ -24,6 +24,7 @@ mod regions;
 mod report;
 mod resample;
 mod sparse;
+mod spectrum;
 mod study;
 
 pub use accuracy::Accuracy;
@@ -38,6 +39,7 @@ pub use interactions::Interactions;
 pub use regions::DistributedRegions;
 pub(crate) use report::section;
 pub use sparse::SparseNeurons;
+pub use spectrum::{BandIdentification, spectrum};
 pub use study::{
     Claim, Control, Effect, Finding, Instrument, Judged, Measured, Studied, judge, standard, study,
 };

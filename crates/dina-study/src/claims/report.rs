@@ -3,15 +3,26 @@
 use dina_report as page;
 
 use super::calibration::{Calibration, Rate};
-use super::{Judged, Studied, Verdict};
+use super::{BandIdentification, Judged, Studied, Verdict};
 
 /// The pieces of the report's section on claims.
 pub(crate) fn section(studied: &Studied) -> page::Claims {
     page::Claims {
         claims: studied.claims.iter().map(|judged| claim(judged, studied)).collect(),
+        spectrum: studied.spectrum.iter().map(band).collect(),
         correction: "Holm over all tests of the study".into(),
         calibration: source(studied),
         registration: studied.registration.to_string(),
+    }
+}
+
+fn band(band: &BandIdentification) -> page::Band {
+    page::Band {
+        edges: band.low.zip(band.high).map(|(low, high)| [low, high]),
+        sensitivity: band.sensitivity,
+        ci_low: band.ci_low,
+        ci_high: band.ci_high,
+        images: band.images,
     }
 }
 

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::calibration::{Calibration, Rate, Rates};
 use super::{
-    Accuracy, Bands, Case, CategoryBeyondLowLevel, DistributedRegions, Experiment, Interactions,
-    SparseNeurons, Verdict, decide,
+    Accuracy, BandIdentification, Bands, Case, CategoryBeyondLowLevel, DistributedRegions, Experiment,
+    Interactions, SparseNeurons, Verdict, decide,
 };
 use crate::{Error, Progress, Result};
 
@@ -253,6 +253,8 @@ pub struct Studied {
     pub registration: ContentHash,
     /// One entry an experiment.
     pub claims: Vec<Judged>,
+    /// Identification as a function of spatial frequency.
+    pub spectrum: Vec<BandIdentification>,
     /// The full calibration of these experiments, where there is one.
     pub reference: Option<Calibration>,
     /// The calibration at about the size of the recording.
