@@ -12,7 +12,7 @@ mod populations;
 use dina_data::simulate::Population;
 use dina_interp::{
     Coding,
-    neurons::{Carriers, SubsetMethod},
+    neurons::{Carriers, Contributions, SubsetMethod},
     space::Extent,
 };
 use populations::{
@@ -111,12 +111,12 @@ fn sparse(seed: u64) -> Result<Found> {
         };
         verdicts.push((name, right));
     }
-    let area = if carriers < 2 { None } else { Some(area(&world)?) };
+    let area = if carriers < 2 { None } else { Some(area(&world, &found)?) };
     Ok((verdicts, area))
 }
 
-fn area(world: &World) -> Result<Area> {
-    let found = world.recovery(&world.contributions()?)?.auc;
+fn area(world: &World, found: &Contributions) -> Result<Area> {
+    let found = world.recovery(found)?.auc;
     Ok(Area { found, reliability: Some(world.reliability()?.auc) })
 }
 
@@ -142,7 +142,11 @@ fn place(population: Population, truth: Extent, seed: u64) -> Result<Found> {
     let extent = world.profile()?[0].extent;
     let informative = world.informative();
     let carriers = informative.iter().filter(|i| **i).count();
-    let area = if carriers < 2 || informative.len() - carriers < 2 { None } else { Some(area(&world)?) };
+    let area = if carriers < 2 || informative.len() - carriers < 2 {
+        None
+    } else {
+        Some(area(&world, &world.contributions()?)?)
+    };
     let right = extent == truth;
     // Undecided is a miss; the opposite is an error.
     let opposite = matches!(extent, Extent::Local | Extent::Distributed) && !right;
