@@ -190,7 +190,7 @@ fn what_cannot_be_drawn_says_why() {
         sections: vec![section],
     };
     let text = checks::check_page(page.html());
-    assert!(text.contains("Title of lines is left out, because there is no finite value to draw."));
+    assert!(text.contains("left out, because there is no finite value to draw."));
     assert!(text.contains("1 names do not fit 0 values"));
 }
 

@@ -67,8 +67,8 @@ pub(crate) fn draw(chart: &Intervals) -> Result<Drawing, String> {
     let width = plot.frame[2] / items.len() as f64;
     for (i, item) in items.iter().enumerate() {
         let Some([low, high]) = item.null else { continue };
-        let top = plot.y(high);
-        drawing.rect([plot.x(i as f64) + 0.08 * width, top, 0.84 * width, plot.y(low) - top], "d-f-band");
+        let (top, bottom) = (plot.y(low.max(high)), plot.y(low.min(high)));
+        drawing.rect([plot.x(i as f64) + 0.08 * width, top, 0.84 * width, bottom - top], "d-f-band");
     }
     let zero = plot.y(0.);
     drawing.line([plot.frame[0], zero, plot.right(), zero], "d-s-ink d-hair");
