@@ -60,7 +60,7 @@ impl Scope {
     ) -> Self {
         let (runs, neurons, images) = match profile {
             Profile::Smoke => (1, 80, 150),
-            Profile::Quick => (1, 200, 500),
+            Profile::Quick => (1, 200, 300),
             Profile::Full => (20, 400, 1600),
         };
         let mut scope = Self::new(claims, (1..=runs).map(|k| CALIBRATION_SEEDS + 1000 * seed + k).collect());
