@@ -203,12 +203,15 @@ fn backward<T: Real>(
     Ok((r, Some(f), Some(Tensor::from_vec(s, masks.shape(), device)?)))
 }
 
+/// Gradients of features and masks, where they are wanted.
+type FactorGradients<T> = Option<(Vec<T>, Vec<T>)>;
+
 fn gradients<T: Real>(
     plan: Plan,
     [responses, features, masks, gradient]: [&[T]; 4],
     wants_responses: bool,
     wants_factors: bool,
-) -> (Option<Vec<T>>, Option<(Vec<T>, Vec<T>)>) {
+) -> (Option<Vec<T>>, FactorGradients<T>) {
     let kept = |len: usize| vec![T::zero(); if wants_factors { len } else { 0 }];
     let (mut features_gradient, mut masks_gradient) = (kept(features.len()), kept(masks.len()));
     let mut responses_gradient = vec![T::zero(); if wants_responses { responses.len() } else { 0 }];

@@ -521,7 +521,7 @@ fn claims(seed: &Seed) -> Claims {
         reason: effect.is_nan().then(|| "no categories of the images are known".into()),
         unit: "difference of two-way identification".into(),
         smallest: 0.02,
-        effect: effect.is_finite().then(|| ClaimEffect {
+        effect: effect.is_finite().then_some(ClaimEffect {
             estimate: effect,
             ci_low: effect - 0.03,
             ci_high: effect + 0.03,

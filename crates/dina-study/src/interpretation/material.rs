@@ -127,7 +127,7 @@ fn read_in_weights(towers: &Towers, test: &Side, levels: &[MapSpec]) -> Result<O
 /// Scores of one side at the first level with neurons left out, all others being at their means.
 pub(super) enum Scored<'a> {
     /// For a linear read-in, without making maps.
-    Linear(LinearScores<'a>),
+    Linear(Box<LinearScores<'a>>),
     /// For any other, by silencing.
     Silenced { side: &'a Side, towers: &'a Towers },
 }
@@ -137,7 +137,8 @@ impl<'a> Scored<'a> {
         Ok(match &material.weights {
             Some(weights) => {
                 let read_in = LinearReadIn { weights: weights.view() };
-                Self::Linear(LinearScores::new(side.image[0].view(), read_in, side.responses.view())?)
+                let scores = LinearScores::new(side.image[0].view(), read_in, side.responses.view())?;
+                Self::Linear(Box::new(scores))
             }
             None => Self::Silenced { side, towers: material.towers },
         })
