@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::{Case, Claim, Experiment, Finding, Settings, Verdict, registration, study};
 use crate::jobs::{Engine, Shard, Store, Work};
 use crate::{
-    Dataset, Error, JobConfig, Profile, Progress, RecordingSummary, Result, Silent, Source, prepare,
+    Dataset, Error, HELD_OUT_FROM, JobConfig, Profile, Progress, RecordingSummary, Result, Silent, Source,
+    prepare,
 };
 
 /// Which simulated recordings a calibration runs on.
@@ -60,7 +61,8 @@ impl Scope {
     ) -> Self {
         let (runs, neurons, images) = match profile {
             Profile::Smoke => (1, 80, 150),
-            Profile::Quick => (1, 200, 300),
+            // Fewer images would mean folds, and six times the work.
+            Profile::Quick => (1, 120, HELD_OUT_FROM),
             Profile::Full => (20, 400, 1600),
         };
         let mut scope = Self::new(claims, (1..=runs).map(|k| CALIBRATION_SEEDS + 1000 * seed + k).collect());
