@@ -10,7 +10,7 @@ use dina_data::simulate::Population;
 use dina_examples::{JobsFlags, Terminal, exit};
 use dina_study::Result;
 use dina_study::claims::{
-    Calibration, Experiment, Instrument, Rate, Rates, Scope, Verdict, calibrate, standard,
+    Calibration, Instrument, Rate, Rates, Scope, Verdict, calibrate, experiments, standard,
 };
 use dina_study::jobs::{Shard, Store};
 
@@ -81,8 +81,7 @@ fn words(rate: Option<Rate>) -> String {
 }
 
 fn print(found: &Calibration) {
-    for claim in standard() {
-        let experiment = claim.experiment();
+    for experiment in experiments(&standard()) {
         let rates = found.rates(&experiment);
         println!("{}", experiment.id);
         println!("  power               {}", words(rates.power));
@@ -96,7 +95,7 @@ fn markdown(found: &Calibration) -> String {
     let mut text =
         "| claim | power | false support | false contradiction | instrument |\n|---|---|---|---|---|\n"
             .to_owned();
-    let experiments: Vec<Experiment> = standard().iter().map(|claim| claim.experiment()).collect();
+    let experiments = experiments(&standard());
     for experiment in &experiments {
         let rates = found.rates(experiment);
         let instrument = match Instrument::of(&rates, &Rates::default()) {

@@ -4,11 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use dina_core::write_atomic;
 use dina_examples::{DeviceKind, JobsFlags, Terminal, device, exit};
 use dina_study::claims::{Cohort, Mouse, Settings, cohort, standard};
 use dina_study::jobs::{Shard, Store};
-use dina_study::{Error, JobConfig, Profile, Result, Source};
+use dina_study::{JobConfig, Profile, Result, Source};
 
 /// Puts the claims to the test in every mouse of a cohort, and sums up with mice as the sample: random-effects mean
 /// with its interval, signs, and a verdict.
@@ -70,10 +69,7 @@ fn run(flags: &Flags) -> Result<()> {
     let found = cohort(&mice(flags), &standard(), settings, how, &device, &progress)?;
     if flags.jobs.shard == Shard::WHOLE {
         print(&found);
-        let path = flags.out.join("cohort.json");
-        let text = serde_json::to_string_pretty(&found)
-            .map_err(|e| Error::Job(format!("{}: {e}", path.display())))?;
-        write_atomic(path, |writer| writeln!(writer, "{text}"))?;
+        found.write(&flags.out.join("cohort.json"))?;
     }
     Ok(())
 }

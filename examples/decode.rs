@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use dina_examples::{JobFlags, Terminal, exit, job};
+use dina_examples::{JobFlags, Terminal, exit, trained};
 use dina_study::Result;
 
 /// Decodes held-out images from the checkpoints that `train` left, and writes results.json and report.html.
@@ -21,10 +21,8 @@ fn main() -> ExitCode {
 }
 
 fn run(flags: &Flags) -> Result<()> {
-    let job = job(&flags.job, true)?;
     let progress = Terminal::default();
-    let prepared = job.prepare(&progress)?;
-    let trained = job.load_trained(&prepared)?;
+    let (job, prepared, trained) = trained(&flags.job, &progress)?;
     job.finish(prepared, &trained, None, &progress)?;
     println!("report: {}", job.out.join("report.html").display());
     Ok(())

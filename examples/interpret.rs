@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use dina_examples::{JobFlags, Terminal, exit, job};
+use dina_examples::{JobFlags, Terminal, exit, trained};
 use dina_study::{InterpretationConfig, Result};
 
 /// Analyses a checkpoint that `train` or `reproduce` left, on held-out images, and writes interpretation.html,
@@ -28,10 +28,8 @@ fn main() -> ExitCode {
 }
 
 fn run(flags: &Flags) -> Result<()> {
-    let job = job(&flags.job, true)?;
     let progress = Terminal::default();
-    let prepared = job.prepare(&progress)?;
-    let trained = job.load_trained(&prepared)?;
+    let (job, prepared, trained) = trained(&flags.job, &progress)?;
     let config = InterpretationConfig::new(flags.job.profile);
     let which = (usize::from(flags.fold) - 1, usize::from(flags.model) - 1);
     let found = job.interpret(&prepared, &trained, which, &config, &progress)?;

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use candle_core::Device;
-use dina_study::{Error, Job, JobConfig, Parts, Profile, RecordingSummary, Result};
+use dina_study::{Error, Job, JobConfig, Parts, Prepared, Profile, RecordingSummary, Result, Trained};
 
 use crate::{DeviceKind, JobFlags, Terminal};
 
@@ -14,6 +14,17 @@ pub fn job(flags: &JobFlags, resume: bool) -> Result<Job> {
     dina_ops::keep_large_blocks();
     let threads = set_threads(flags.threads.map(usize::from));
     Ok(Job { config: flags.config(), device: device(flags.device)?, threads, out: flags.out.clone(), resume })
+}
+
+/// The job that the flags ask for, with what it has trained: the models in its output folder.
+///
+/// # Errors
+/// When the data cannot be used, or there are no models of this job.
+pub fn trained(flags: &JobFlags, progress: &Terminal) -> Result<(Job, Prepared, Vec<Trained>)> {
+    let job = job(flags, true)?;
+    let prepared = job.prepare(progress)?;
+    let trained = job.load_trained(&prepared)?;
+    Ok((job, prepared, trained))
 }
 
 /// Fixes the number of threads of everything that computes. Has to come before any of it starts.

@@ -24,6 +24,17 @@ pub struct Decoded {
 }
 
 impl Decoded {
+    /// No pool yet.
+    pub(crate) fn none(decoder: Decoder) -> Self {
+        Self { decoder, single: Vec::new(), mean: Vec::new() }
+    }
+
+    /// Takes in the pools of further folds.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.single.extend(other.single);
+        self.mean.extend(other.mean);
+    }
+
     /// The pools of one way of taking trials.
     pub fn pools(&self, trials: Trials) -> &[Pool] {
         match trials {
@@ -51,7 +62,7 @@ pub fn decode(
 ) -> Result<(Vec<Decoded>, Choices)> {
     let mut choices = Vec::new();
     let decoders = [Decoder::Dina, Decoder::RidgeEncoding, Decoder::RidgeDecoding, Decoder::NearestNeighbour];
-    let mut decoded = decoders.map(|decoder| Decoded { decoder, single: Vec::new(), mean: Vec::new() });
+    let mut decoded = decoders.map(Decoded::none);
     progress.begin("decode", folds.len() * decoders.len());
     let mut done = 0;
     for (fold, trained) in folds.iter().zip(trained) {
@@ -92,7 +103,7 @@ pub(crate) fn decode_towers(dataset: &Dataset, fold: &Fold, trained: &Trained) -
     let views = fold.views(dataset)?;
     let test = Side::new(&views.test, &fold.responses)?;
     let references = References::new(&views.train, &fold.responses)?;
-    let mut decoded = Decoded { decoder: Decoder::Dina, single: Vec::new(), mean: Vec::new() };
+    let mut decoded = Decoded::none(Decoder::Dina);
     test.identify_by(trained, fold, &views, &references, &mut decoded)?;
     Ok(decoded)
 }

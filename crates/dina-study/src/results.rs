@@ -83,16 +83,26 @@ impl Results {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let text =
-            serde_json::to_string_pretty(self).map_err(|e| Error::Job(format!("{}: {e}", path.display())))?;
-        Ok(write_atomic(path, |writer| writeln!(writer, "{text}"))?)
+        write_json(path, self)
     }
+}
+
+/// Writes a value as JSON for people to read, the file whole or not at all.
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|e| Error::Job(format!("{}: {e}", path.display())))?;
+    Ok(write_atomic(path, |writer| writeln!(writer, "{text}"))?)
 }
 
 /// Largest resident memory of this process so far, in bytes, where the system tells (Linux).
 pub fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    bytes_of("/proc/self/status", "VmHWM:")
+}
+
+/// A number of kibibytes that Linux tells in a file, in bytes.
+pub(crate) fn bytes_of(file: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
     let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kibibytes * 1024)
 }

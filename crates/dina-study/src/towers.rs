@@ -10,7 +10,7 @@ use dina_model::{
     WarmStart, WarmStartData,
 };
 use dina_train::{LogEntry, Model, Outcome, TrainConfig};
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
+use ndarray::{Array2, Array3, Array4, ArrayView2, ArrayView3, Axis};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, ObjectiveConfig, Parts, Profile, Result, Start};
@@ -238,6 +238,25 @@ impl Towers {
         Ok(FeatureMaps::cat(&parts)?)
     }
 
+    /// What every neuron adds to the first level of the neural maps when it is at 1 and all others are at 0, `[neurons,
+    /// channels, height, width]`: the weights of a tower that is linear in the responses.
+    ///
+    /// # Errors
+    /// As [`Towers::neural_maps`].
+    pub(crate) fn read_in_weights(&self) -> Result<Array4<f32>> {
+        let neurons = self.config.neural.neurons;
+        let offset = level_array(&self.neural_maps(Array2::zeros((1, neurons)).view())?)?;
+        let (_, channels, height, width) = offset.dim();
+        let mut weights = Array4::zeros((neurons, channels, height, width));
+        // A square matrix of ten thousand neurons would be larger than what comes of it.
+        for (block, mut of_block) in weights.axis_chunks_iter_mut(Axis(0), BATCH).enumerate() {
+            let one = |(row, n): (usize, usize)| f32::from(u8::from(block * BATCH + row == n));
+            let single = Array2::from_shape_fn((of_block.len_of(Axis(0)), neurons), one);
+            of_block.assign(&(level_array(&self.neural_maps(single.view())?)? - &offset));
+        }
+        Ok(weights)
+    }
+
     /// Similarity of every trial with every image, trials x images.
     ///
     /// # Errors
@@ -405,14 +424,13 @@ pub struct TrainingRecord {
 }
 
 /// The first level of maps as an array, images x channels x height x width.
-pub(crate) fn level_array(maps: &FeatureMaps) -> Result<ndarray::Array4<f32>> {
+pub(crate) fn level_array(maps: &FeatureMaps) -> Result<Array4<f32>> {
     let Some((_, map)) = maps.iter().next() else {
         return Err(CoreError::Level("there is no level".into()).into());
     };
     let dims = map.dims4().map_err(CoreError::from)?;
     let values = map.flatten_all()?.to_vec1::<f32>()?;
-    ndarray::Array4::from_shape_vec(dims, values)
-        .map_err(|_| CoreError::shape("feature map", map.dims(), [0]).into())
+    Array4::from_shape_vec(dims, values).map_err(|_| CoreError::shape("feature map", map.dims(), [0]).into())
 }
 
 /// Images as a tensor `[images, 1, height, width]`.

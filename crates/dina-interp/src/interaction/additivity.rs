@@ -6,6 +6,7 @@ use ndarray::Array2;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::kept;
 use crate::{
     Result,
     neurons::{differences, resample_counts, sign_flipped},
@@ -111,13 +112,8 @@ pub fn group_interactions(
     seed: Seed,
 ) -> Result<Interactions> {
     check(neurons, groups, sets)?;
-    let without = |silenced: &[usize]| -> Result<Vec<f64>> {
-        let mut kept = vec![true; neurons];
-        silenced.iter().for_each(|&n| kept[n] = false);
-        score(&(0..neurons).filter(|&n| kept[n]).collect::<Vec<_>>())
-    };
-    let full = without(&[])?;
-    let loss = |silenced: &[usize]| differences(&full, &without(silenced)?);
+    let full = score(&kept(neurons, &[]))?;
+    let loss = |silenced: &[usize]| differences(&full, &score(&kept(neurons, silenced))?);
     let single: Vec<Vec<f64>> = groups.par_iter().map(|group| loss(group)).collect::<Result<_>>()?;
     let by_image: Vec<Vec<f64>> = sets
         .par_iter()

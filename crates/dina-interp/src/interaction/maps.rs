@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::{
     GroupInteraction, InteractionConfig, Interactions,
     additivity::{check, with_intervals},
+    kept,
 };
 use crate::{
     Result,
@@ -55,9 +56,7 @@ pub fn map_interactions(
         return Err(CoreError::value("permutations", "at least 1", 0).into());
     }
     let without = |silenced: &[usize]| -> Result<Array4<f32>> {
-        let mut kept = vec![true; neurons];
-        silenced.iter().for_each(|&n| kept[n] = false);
-        let found = maps(&(0..neurons).filter(|&n| kept[n]).collect::<Vec<_>>())?;
+        let found = maps(&kept(neurons, silenced))?;
         check_pair(image, found.view())?;
         Ok(found)
     };

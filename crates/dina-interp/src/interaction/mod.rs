@@ -13,3 +13,10 @@ pub use shapley::{ShapleyConfig, ShapleyInteraction, shapley_interactions};
 pub use trials::{
     NoiseConfig, NoiseCorrelationEffect, TrialShuffle, noise_correlation_effect, shuffle_trials,
 };
+
+/// The neurons that are left, ascending, when some are silenced.
+fn kept(neurons: usize, silenced: &[usize]) -> Vec<usize> {
+    let mut kept = vec![true; neurons];
+    silenced.iter().for_each(|&n| kept[n] = false);
+    (0..neurons).filter(|&n| kept[n]).collect()
+}

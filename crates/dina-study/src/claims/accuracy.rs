@@ -3,7 +3,7 @@ use dina_data::simulate::{Dial, Population};
 use dina_decode::identification::Evaluation;
 use dina_stats::bootstrap::Bootstrap;
 
-use super::{Case, Claim, Control, Effect, Experiment, Measured, Pairing, Settings, Sight};
+use super::{Aligned, Case, Claim, Control, Effect, Experiment, Measured, Pairing, Sight};
 use crate::comparison::by_image;
 use crate::{Measure, Result};
 
@@ -49,25 +49,21 @@ impl Claim for Accuracy {
     }
 
     fn measure(&self, case: &Case<'_>, seed: Seed) -> Result<Measured> {
-        let two_way = |pairing| -> Result<Vec<f64>> {
-            let aligned = case.aligned(Sight::Full, pairing)?;
-            Ok(by_image(aligned.pools(case.trials), Measure::TwoWay)?.into_values().collect())
+        let above = |aligned: &Aligned, seed| -> Result<Effect> {
+            let two_way = by_image(aligned.pools(case.trials), Measure::TwoWay)?;
+            let values: Vec<f64> = two_way.into_values().map(|value| value - 0.5).collect();
+            Effect::mean(&values, SMALLEST, &case.settings, seed)
         };
-        let values = two_way(Pairing::Shown)?;
-        let above = |values: &[f64], settings: &Settings, seed| {
-            let mean =
-                |items: &[usize]| items.iter().map(|&i| values[i] - 0.5).sum::<f64>() / items.len() as f64;
-            Effect::resampled(values.len(), mean, SMALLEST, settings, seed)
-        };
-        let mut effect = above(&values, &case.settings, seed.child("shown"))?;
+        let aligned = case.aligned(Sight::Full, Pairing::Shown)?;
+        let mut effect = above(&aligned, seed.child("shown"))?;
         let evaluation = Evaluation {
             permutations: case.settings.permutations,
             bootstrap: Bootstrap { replicates: 100, bca: false, ..Bootstrap::default() },
         };
-        let aligned = case.aligned(Sight::Full, Pairing::Shown)?;
         let figures = evaluation.figures(aligned.pools(case.trials), seed.child("labels"))?;
         effect.p = figures.p_two_way;
-        let permuted = above(&two_way(Pairing::Permuted)?, &case.settings, seed.child("permuted"))?;
+        let permuted = case.aligned(Sight::Full, Pairing::Permuted)?;
+        let permuted = above(&permuted, seed.child("permuted"))?;
         effect.controls.push(Control {
             name: "permuted training images".into(),
             value: permuted.estimate,

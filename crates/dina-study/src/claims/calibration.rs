@@ -1,17 +1,16 @@
 use std::path::Path;
 
 use candle_core::Device;
-use dina_core::{ContentHash, Seed, write_atomic};
+use dina_core::{ContentHash, Seed};
 use dina_data::simulate::{Population, SimulationConfig};
 use dina_stats::proportion::wilson;
 use serde::{Deserialize, Serialize};
 
-use super::{Case, Claim, Experiment, Finding, Settings, Verdict, registration, study};
+use super::study::study_alone;
+use super::{Claim, Experiment, Finding, Settings, Verdict, experiments, registration};
 use crate::jobs::{Engine, Shard, Store, Work};
-use crate::{
-    Dataset, Error, HELD_OUT_FROM, JobConfig, Profile, Progress, RecordingSummary, Result, Silent, Source,
-    prepare,
-};
+use crate::results::write_json;
+use crate::{HELD_OUT_FROM, JobConfig, Profile, Progress, RecordingSummary, Result, Source};
 
 /// Which simulated recordings a calibration runs on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,8 +36,7 @@ impl Scope {
     /// recording.
     pub fn new(claims: &[Box<dyn Claim>], seeds: Vec<u64>) -> Self {
         let mut populations: Vec<Population> = Vec::new();
-        for claim in claims {
-            let experiment = claim.experiment();
+        for experiment in experiments(claims) {
             let known = experiment.holds_on.into_iter().chain(experiment.fails_on).chain(experiment.blind_on);
             for population in known {
                 if !populations.contains(&population) {
@@ -210,9 +208,9 @@ impl Calibration {
     /// The full calibration of the claims of [`standard`](super::standard) that comes with this version; `None` where
     /// other experiments are registered than it was made for.
     pub fn reference(claims: &[Box<dyn Claim>]) -> Option<Self> {
-        let experiments: Vec<Experiment> = claims.iter().map(|claim| claim.experiment()).collect();
+        let registered = registration(&experiments(claims));
         let found: Self = serde_json::from_str(include_str!("../../calibration/reference.json")).ok()?;
-        (found.registration == registration(&experiments)).then_some(found)
+        (found.registration == registered).then_some(found)
     }
 
     /// How often an experiment is right and wrong.
@@ -237,9 +235,7 @@ impl Calibration {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let text =
-            serde_json::to_string_pretty(self).map_err(|e| Error::Job(format!("{}: {e}", path.display())))?;
-        Ok(write_atomic(path, |writer| writeln!(writer, "{text}"))?)
+        write_json(path, self)
     }
 
     /// The verdicts on one population.
@@ -279,13 +275,8 @@ impl Work for CellWork<'_> {
     fn run(&self) -> Result<Cell> {
         let source = Source::Simulated(Box::new(self.scope.simulation(self.population, self.seed)));
         let config = JobConfig { source, ..JobConfig::simulated(self.scope.profile, self.seed) };
-        let dataset = Dataset::load(&config.source, &Silent)?;
-        let summary = RecordingSummary::new(&dataset.recording)?;
-        let folds = prepare(&dataset, &config, &Silent)?;
         let seed = Seed::new(self.seed).child("claims");
-        let sizes = (self.scope.settings, self.scope.profile);
-        let case = Case::new(&dataset, &summary, &folds, sizes, seed, self.device);
-        let findings = study(&case, self.claims, seed, &Silent)?;
+        let (_, findings) = study_alone(&config, self.claims, self.scope.settings, seed, self.device)?;
         let findings = findings.iter().map(|finding| CellFinding::new(finding, self.population)).collect();
         Ok(Cell { population: self.population, seed: self.seed, findings })
     }
@@ -305,8 +296,7 @@ pub fn calibrate(
     device: &Device,
     progress: &dyn Progress,
 ) -> Result<Calibration> {
-    let experiments: Vec<Experiment> = claims.iter().map(|claim| claim.experiment()).collect();
-    let registered = registration(&experiments);
+    let registered = registration(&experiments(claims));
     let cell = |(population, seed)| CellWork { scope, claims, device, registered, population, seed };
     let work: Vec<CellWork<'_>> = shard.of(&scope.cells()).into_iter().map(cell).collect();
     let cells = engine.run(&work, store, progress)?;

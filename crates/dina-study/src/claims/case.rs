@@ -11,6 +11,7 @@ use ndarray::Array3;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
+use super::low_level::LowLevel;
 use crate::decoding::decode_towers;
 use crate::fold::as_indices;
 use crate::job::primary;
@@ -114,6 +115,28 @@ impl Aligned {
     }
 }
 
+/// What claims share, made when it is first asked for.
+struct Cache<K, V>(Mutex<BTreeMap<K, Arc<V>>>);
+
+impl<K: Ord, V> Default for Cache<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Ord, V> Cache<K, V> {
+    fn get(&self, key: K, make: impl FnOnce() -> Result<V>) -> Result<Arc<V>> {
+        // Held while it is made: two claims that ask for one thing make it once.
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = kept.get(&key) {
+            return Ok(found.clone());
+        }
+        let made = Arc::new(make()?);
+        kept.insert(key, made.clone());
+        Ok(made)
+    }
+}
+
 /// A recording under study: what every claim is measured on, with the models that claims have in common.
 pub struct Case<'a> {
     /// The recording and its images.
@@ -128,7 +151,8 @@ pub struct Case<'a> {
     pub profile: Profile,
     seed: Seed,
     device: &'a Device,
-    models: Mutex<BTreeMap<(Sight, Pairing), Arc<Aligned>>>,
+    models: Cache<(Sight, Pairing), Aligned>,
+    low_level: Cache<usize, LowLevel>,
 }
 
 impl<'a> Case<'a> {
@@ -142,7 +166,17 @@ impl<'a> Case<'a> {
         device: &'a Device,
     ) -> Self {
         let (_, trials) = primary(folds, summary);
-        Self { dataset, folds, trials, settings, profile, seed, device, models: Mutex::default() }
+        Self {
+            dataset,
+            folds,
+            trials,
+            settings,
+            profile,
+            seed,
+            device,
+            models: Cache::default(),
+            low_level: Cache::default(),
+        }
     }
 
     /// The aligned model of a sight: towers in the closed form that training starts from, trained for
@@ -151,14 +185,15 @@ impl<'a> Case<'a> {
     /// # Errors
     /// When the images cannot be filtered or a model not be trained.
     pub fn aligned(&self, sight: Sight, pairing: Pairing) -> Result<Arc<Aligned>> {
-        // Held while training: two claims that ask for one model train it once.
-        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = models.get(&(sight, pairing)) {
-            return Ok(found.clone());
-        }
-        let made = Arc::new(self.align(sight, pairing)?);
-        models.insert((sight, pairing), made.clone());
-        Ok(made)
+        self.models.get((sight, pairing), || self.align(sight, pairing))
+    }
+
+    /// The low-level predictors of a fold.
+    ///
+    /// # Errors
+    /// When the images have no pyramid.
+    pub(super) fn low_level(&self, fold: usize) -> Result<Arc<LowLevel>> {
+        self.low_level.get(fold, || LowLevel::new(self.dataset, &self.folds[fold]))
     }
 
     /// Identification by towers with random weights: what the architecture alone gives.
@@ -166,15 +201,13 @@ impl<'a> Case<'a> {
     /// # Errors
     /// When towers cannot be made.
     pub fn untrained(&self) -> Result<Decoded> {
-        let mut decoded = Decoded { decoder: Decoder::Dina, single: Vec::new(), mean: Vec::new() };
+        let mut decoded = Decoded::none(Decoder::Dina);
         for (index, fold) in self.folds.iter().enumerate() {
             let config =
                 model_config(self.dataset, fold, self.profile, ObjectiveKind::InfoNce, Start::Random)?;
             let towers = Towers::new(config, self.seed.child("untrained").index(index), self.device)?;
             let model = Trained { members: vec![towers], records: Vec::new() };
-            let of_fold = decode_towers(self.dataset, fold, &model)?;
-            decoded.single.extend(of_fold.single);
-            decoded.mean.extend(of_fold.mean);
+            decoded.extend(decode_towers(self.dataset, fold, &model)?);
         }
         Ok(decoded)
     }
@@ -187,35 +220,40 @@ impl<'a> Case<'a> {
     fn align(&self, sight: Sight, pairing: Pairing) -> Result<Aligned> {
         let mut folds = Vec::new();
         let mut trained = Vec::new();
-        let mut decoded = Decoded { decoder: Decoder::Dina, single: Vec::new(), mean: Vec::new() };
+        let mut decoded = Decoded::none(Decoder::Dina);
+        // Whole images are filtered, so that a fold's window has no border of its own: once for all folds.
+        let shown = sight.pass().map(|pass| self.filtered(pass)).transpose()?;
         for (index, fold) in self.folds.iter().enumerate() {
             let seed = self.seed.child("models").index(index);
-            let seen = self.seen(fold, sight)?;
+            let seen = match &shown {
+                Some(shown) => self.seen(fold, shown)?,
+                None => fold.clone(),
+            };
             let taught = match pairing {
                 Pairing::Shown => seen.clone(),
                 Pairing::Permuted => permuted(&seen, seed.child("pairing")),
             };
             let model = self.train(&taught, seed)?;
-            let of_fold = decode_towers(self.dataset, &seen, &model)?;
-            decoded.single.extend(of_fold.single);
-            decoded.mean.extend(of_fold.mean);
+            decoded.extend(decode_towers(self.dataset, &seen, &model)?);
             folds.push(seen);
             trained.push(model);
         }
         Ok(Aligned { folds, trained, decoded })
     }
 
-    /// A fold with what a sight shows of the images, in the same window at the same resolution, standardised on the
-    /// training images.
-    fn seen(&self, fold: &Fold, sight: Sight) -> Result<Fold> {
-        let Some(pass) = sight.pass() else { return Ok(fold.clone()) };
+    /// All images with what a filter lets through.
+    fn filtered(&self, pass: Pass) -> Result<Stack> {
+        // Nothing about a filter is random.
+        Ok(Filter::new(pass).apply(&Stack::from_images(&self.dataset.images)?, Seed::new(0))?)
+    }
+
+    /// A fold with other images, in the same window at the same resolution, standardised on the training images.
+    fn seen(&self, fold: &Fold, shown: &Stack) -> Result<Fold> {
         let chain = Pipeline(vec![
-            Filter::new(pass).into(),
             Crop { area: fold.window.window.into() }.into(),
             Resize { degrees_per_pixel: fold.degrees_per_pixel, kernel: Default::default() }.into(),
         ]);
-        let stack = Stack::from_images(&self.dataset.images)?;
-        let mut pixels = chain.apply(&stack, Seed::new(0))?.into_pixels();
+        let mut pixels = chain.apply(shown, Seed::new(0))?.into_pixels();
         PixelStatistics::fit(&fold.views(self.dataset)?.train, &pixels)?.apply(&mut pixels)?;
         Ok(fold.with_images(pixels))
     }

@@ -1,12 +1,12 @@
 use dina_core::Seed;
 use dina_data::simulate::{Dial, Population};
 use dina_decode::ridge::RidgeDesign;
-use ndarray::{Array1, Array2, Axis, concatenate};
+use ndarray::{Array1, Array2, ArrayView2, Axis};
 
-use super::low_level::{Predictors, gabor_features};
+use super::low_level::Predictors;
 use super::resample::sign_flip;
 use super::{Case, Claim, Effect, Experiment, Measured};
-use crate::{Fold, Result};
+use crate::Result;
 
 /// Claim 2, category: responses follow the category of an image beyond what its low-level structure predicts.
 ///
@@ -48,7 +48,7 @@ impl Claim for CategoryBeyondLowLevel {
             return Ok(Measured::Impossible("no categories of the images are known".into()));
         };
         let mut images = Vec::new();
-        for fold in case.folds {
+        for fold in 0..case.folds.len() {
             images.extend(gains(case, fold, &categories.of)?);
         }
         let explainable: f64 = images.iter().map(|i| i.explainable).sum();
@@ -82,7 +82,9 @@ struct Gain {
     explainable: f64,
 }
 
-fn gains(case: &Case<'_>, fold: &Fold, of: &[Option<u32>]) -> Result<Vec<Gain>> {
+/// The gain of every test image of a fold.
+fn gains(case: &Case<'_>, index: usize, of: &[Option<u32>]) -> Result<Vec<Gain>> {
+    let fold = &case.folds[index];
     let views = fold.views(case.dataset)?;
     let known = |ids: &[u32]| ids.iter().any(|&id| of[id as usize].is_some());
     if !known(views.train.images()) || !known(views.test.images()) {
@@ -90,14 +92,16 @@ fn gains(case: &Case<'_>, fold: &Fold, of: &[Option<u32>]) -> Result<Vec<Gain>> 
     }
     let train = views.train.repeat_means(&fold.responses)?;
     let (first, second) = views.test.halves(&fold.responses)?;
-    let gabor = gabor_features(case, fold)?;
+    let low_level = case.low_level(index)?;
     let hot = |ids: &[u32]| one_hot(ids, of);
     let category =
         Predictors { train: hot(views.train.images()), test: hot(views.test.images()) }.standardised();
-    let low = predicted(&[&gabor], &train)?;
+    let low = predicted(&low_level.design, low_level.predictors.test.view(), &train)?;
     let mut both = low.clone();
     for weight in WEIGHTS {
-        let tried = predicted(&[&gabor, &category.scaled(weight.sqrt())], &train)?;
+        let joined = low_level.predictors.beside(&category, weight.sqrt())?;
+        let design = RidgeDesign::new(joined.train.view(), None)?;
+        let tried = predicted(&design, joined.test.view(), &train)?;
         if tried.error < both.error {
             both = tried;
         }
@@ -130,16 +134,8 @@ struct Predicted {
     test: Array2<f32>,
 }
 
-/// Ridge regression on blocks of predictors, with the penalty that predicts left-out
-/// training images best over all neurons.
-fn predicted(blocks: &[&Predictors], responses: &Array2<f32>) -> Result<Predicted> {
-    let joined = |of: &dyn Fn(&Predictors) -> &Array2<f32>| {
-        let views: Vec<_> = blocks.iter().map(|block| of(block).view()).collect();
-        concatenate(Axis(1), &views)
-            .map_err(|_| dina_core::Error::shape("predictors", "as many rows in all blocks", "other"))
-    };
-    let (train, test) = (joined(&|b| &b.train)?, joined(&|b| &b.test)?);
-    let design = RidgeDesign::new(train.view(), None)?;
+/// Ridge regression, with the penalty that predicts left-out training images best over all neurons.
+fn predicted(design: &RidgeDesign, test: ArrayView2<'_, f32>, responses: &Array2<f32>) -> Result<Predicted> {
     let ridge = design.regress(responses.view())?;
     let mut best: Option<(f64, f64)> = None;
     for factor in PENALTIES {
@@ -151,7 +147,7 @@ fn predicted(blocks: &[&Predictors], responses: &Array2<f32>) -> Result<Predicte
         }
     }
     let (error, penalty) = best.unwrap_or((f64::INFINITY, design.mean_eigenvalue()));
-    Ok(Predicted { error, test: ridge.predict(test.view(), &[penalty])? })
+    Ok(Predicted { error, test: ridge.predict(test, &[penalty])? })
 }
 
 /// A column a category: 1 for images of it.

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use candle_core::Device;
 use dina_core::{ContentHash, Seed};
 use dina_stats::comparison::SignTest;
@@ -6,9 +8,11 @@ use dina_stats::multiplicity::holm;
 use dina_stats::permutation::Tail;
 use serde::{Deserialize, Serialize};
 
-use super::{Case, Claim, Experiment, Finding, Settings, Verdict, registration, study};
+use super::study::study_alone;
+use super::{Claim, Experiment, Finding, Settings, Verdict, experiments, registration};
 use crate::jobs::{Engine, Shard, Store, Work};
-use crate::{Dataset, Error, JobConfig, Progress, RecordingSummary, Result, Silent, prepare};
+use crate::results::write_json;
+use crate::{Error, JobConfig, Progress, Result};
 
 /// A mouse of a cohort: its name, and its recording.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +67,16 @@ pub struct Cohort {
     pub claims: Vec<CohortClaim>,
 }
 
+impl Cohort {
+    /// Writes the file, whole or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write_json(path, self)
+    }
+}
+
 struct MouseWork<'a> {
     mouse: &'a Mouse,
     claims: &'a [Box<dyn Claim>],
@@ -102,14 +116,9 @@ impl Work for MouseWork<'_> {
 
     fn run(&self) -> Result<MouseStudy> {
         let Mouse { name, config } = self.mouse;
-        let dataset = Dataset::load(&config.source, &Silent)?;
-        let summary = RecordingSummary::new(&dataset.recording)?;
-        summary.require_repeats()?;
-        let folds = prepare(&dataset, config, &Silent)?;
         let seed = Seed::new(config.seed).child("claims").child(name);
-        let case = Case::new(&dataset, &summary, &folds, (self.settings, config.profile), seed, self.device);
-        let findings = study(&case, self.claims, seed, &Silent)?;
-        Ok(MouseStudy { mouse: name.clone(), data: dataset.hash, findings })
+        let (data, findings) = study_alone(config, self.claims, self.settings, seed, self.device)?;
+        Ok(MouseStudy { mouse: name.clone(), data, findings })
     }
 }
 
@@ -126,7 +135,7 @@ pub fn cohort(
     progress: &dyn Progress,
 ) -> Result<Cohort> {
     check(mice)?;
-    let experiments: Vec<Experiment> = claims.iter().map(|claim| claim.experiment()).collect();
+    let experiments = experiments(claims);
     let registered = registration(&experiments);
     let work: Vec<MouseWork<'_>> = shard
         .of(&mice.iter().collect::<Vec<_>>())

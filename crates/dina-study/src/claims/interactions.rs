@@ -1,12 +1,12 @@
 use dina_core::Seed;
 use dina_data::simulate::Population;
 use dina_decode::identification::Trials;
-use dina_decode::ridge::RidgeDesign;
 use dina_stats::linalg::matmul;
+use dina_stats::reliability::Correlation;
 use ndarray::{Array2, ArrayView1, Axis, s};
 
 use super::bands::standard_score;
-use super::low_level::gabor_features;
+use super::low_level::LowLevel;
 use super::resample::mean_effect;
 use super::{Case, Claim, Experiment, Measured, Pairing, Sight};
 use crate::{Fold, Result};
@@ -72,7 +72,7 @@ impl Claim for Interactions {
         let aligned = case.aligned(Sight::Full, Pairing::Shown)?;
         let pools = aligned.pools(Trials::Mean);
         let (mut gains, mut alone, mut together, mut kept) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        for (fold, pool) in case.folds.iter().zip(pools) {
+        for (fold, pool) in pools.iter().enumerate() {
             if pool.truth().len() < 4 {
                 continue;
             }
@@ -90,17 +90,10 @@ impl Claim for Interactions {
             };
             let by_weight: Vec<Vec<f64>> =
                 WEIGHTS.into_iter().map(|weight| sensitivity(weight, 1.)).collect();
-            for query in 0..pool.truth().len() {
-                // Chosen on the images of the other parity.
-                let score = |values: &[f64]| values.iter().skip((query + 1) % 2).step_by(2).sum::<f64>();
-                let mut best = 0;
-                for (k, values) in by_weight.iter().enumerate() {
-                    if score(values) > score(&by_weight[best]) {
-                        best = k;
-                    }
-                }
-                gains.push(by_weight[best][query] - by_weight[0][query]);
-            }
+            // For even images chosen on the odd ones, and the other way round.
+            let chosen = [1, 0].map(|parity| best(&by_weight, parity));
+            let gain = |query: usize| chosen[query % 2][query] - by_weight[0][query];
+            gains.extend((0..pool.truth().len()).map(gain));
             alone.extend(&by_weight[0]);
             together.extend(sensitivity(1., 0.));
             kept += found;
@@ -115,6 +108,18 @@ impl Claim for Interactions {
         effect.details.insert("pairs_kept".into(), kept as f64);
         Ok(Measured::Effect(effect))
     }
+}
+
+/// The values, one list a weight, with the largest sum over every other image from `first` on; the first of those that tie.
+fn best(by_weight: &[Vec<f64>], first: usize) -> &[f64] {
+    let score = |values: &[f64]| values.iter().skip(first).step_by(2).sum::<f64>();
+    let mut best = &by_weight[0];
+    for values in by_weight {
+        if score(values) > score(best) {
+            best = values;
+        }
+    }
+    best
 }
 
 /// Standard scores of every row.
@@ -134,10 +139,10 @@ fn scored(similarity: &Array2<f64>) -> Array2<f64> {
 
 /// How well the products predicted for every test image fit those of every test image, queries x candidates, and how
 /// many pairs were kept for it. The mean product of a pair over the training images is left out.
-fn co_variation(case: &Case<'_>, fold: &Fold) -> Result<(Array2<f64>, usize)> {
-    let [train, test] = differences(case, fold)?;
-    let features = gabor_features(case, fold)?;
-    let design = RidgeDesign::new(features.train.view(), None)?;
+fn co_variation(case: &Case<'_>, index: usize) -> Result<(Array2<f64>, usize)> {
+    let [train, test] = differences(case, &case.folds[index])?;
+    let low_level = case.low_level(index)?;
+    let LowLevel { predictors, design } = &*low_level;
     let penalty = [PENALTY * design.mean_eigenvalue()];
     let neurons = train.ncols();
     let pairs: Vec<(usize, usize)> = (0..neurons).flat_map(|j| (0..j).map(move |i| (i, j))).collect();
@@ -156,7 +161,7 @@ fn co_variation(case: &Case<'_>, fold: &Fold) -> Result<(Array2<f64>, usize)> {
             continue;
         }
         kept += good.len();
-        let mut predicted = ridge.predict(features.test.view(), &penalty)?.select(Axis(1), &good);
+        let mut predicted = ridge.predict(predictors.test.view(), &penalty)?.select(Axis(1), &good);
         let chosen: Vec<(usize, usize)> = good.iter().map(|&p| block[p]).collect();
         let mut observed = products(&test, &chosen);
         let mean = mean.select(Axis(0), &good);
@@ -198,15 +203,8 @@ fn products(differences: &Array2<f32>, pairs: &[(usize, usize)]) -> Array2<f32> 
 
 /// Pearson's correlation; 0 where one side does not vary.
 fn correlation(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f64 {
-    let n = a.len() as f64;
-    let mut sums = [0.; 5];
-    for (&a, &b) in a.iter().zip(b) {
-        let (a, b) = (f64::from(a), f64::from(b));
-        sums.iter_mut().zip([a, b, a * a, b * b, a * b]).for_each(|(sum, v)| *sum += v);
-    }
-    let [a, b, aa, bb, ab] = sums.map(|s| s / n);
-    let size = (aa - a * a) * (bb - b * b);
-    if size > 0. { (ab - a * b) / size.sqrt() } else { 0. }
+    let [a, b] = [a, b].map(|column| column.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>());
+    Correlation::pearson(&a, &b).map_or(0., Correlation::get)
 }
 
 #[cfg(test)]

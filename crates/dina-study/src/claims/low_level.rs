@@ -1,11 +1,11 @@
 //! Low-level features of images: a Gabor pyramid in the window of a fold.
 
 use dina_decode::gabor::{GaborConfig, GaborPyramid};
-use ndarray::{Array1, Array2, Axis};
+use dina_decode::ridge::RidgeDesign;
+use ndarray::{Array1, Array2, Axis, concatenate};
 
-use super::Case;
 use crate::fold::as_indices;
-use crate::{Fold, Result};
+use crate::{Dataset, Fold, Result};
 
 /// Predictors of the training and of the test images of a fold.
 #[derive(Debug, Clone)]
@@ -32,23 +32,38 @@ impl Predictors {
         self
     }
 
-    /// All multiplied by a factor.
-    pub fn scaled(&self, factor: f32) -> Self {
-        Self { train: &self.train * factor, test: &self.test * factor }
+    /// These, and beside them others multiplied by a factor.
+    pub fn beside(&self, other: &Self, factor: f32) -> Result<Self> {
+        let joined = |own: &Array2<f32>, other: &Array2<f32>| {
+            let scaled = other * factor;
+            concatenate(Axis(1), &[own.view(), scaled.view()])
+                .map_err(|_| dina_core::Error::shape("predictors beside others", own.dim(), other.dim()))
+        };
+        Ok(Self { train: joined(&self.train, &other.train)?, test: joined(&self.test, &other.test)? })
     }
 }
 
-/// The Gabor pyramid of the images of a fold at the resolution of the files, even, odd and energy channels compressed
-/// by a square root.
-pub(super) fn gabor_features(case: &Case<'_>, fold: &Fold) -> Result<Predictors> {
-    let (_, height, width) = fold.fine.dim();
-    let degrees = case.dataset.images.degrees_per_pixel;
-    let mut config = GaborConfig { compression: 0.5, ..GaborConfig::default() };
-    // What the pixels cannot show predicts nothing.
-    config.frequencies.retain(|f| f * degrees < 0.5);
-    let pyramid = GaborPyramid::new(&config, (height, width), degrees, None)?;
-    let side = |ids: &[u32]| pyramid.features(fold.fine.select(Axis(0), &as_indices(ids)).view());
-    Ok(Predictors { train: side(fold.split.train())?, test: side(fold.split.test())? }.standardised())
+/// The Gabor pyramid of the images of a fold, ready to regress on.
+pub(super) struct LowLevel {
+    /// Even, odd and energy channels compressed by a square root, at the resolution of the files.
+    pub predictors: Predictors,
+    /// Those of the training images, decomposed.
+    pub design: RidgeDesign,
+}
+
+impl LowLevel {
+    pub fn new(dataset: &Dataset, fold: &Fold) -> Result<Self> {
+        let (_, height, width) = fold.fine.dim();
+        let degrees = dataset.images.degrees_per_pixel;
+        let mut config = GaborConfig { compression: 0.5, ..GaborConfig::default() };
+        // What the pixels cannot show predicts nothing.
+        config.frequencies.retain(|f| f * degrees < 0.5);
+        let pyramid = GaborPyramid::new(&config, (height, width), degrees, None)?;
+        let side = |ids: &[u32]| pyramid.features(fold.fine.select(Axis(0), &as_indices(ids)).view());
+        let predictors =
+            Predictors { train: side(fold.split.train())?, test: side(fold.split.test())? }.standardised();
+        Ok(Self { design: RidgeDesign::new(predictors.train.view(), None)?, predictors })
+    }
 }
 
 #[cfg(test)]

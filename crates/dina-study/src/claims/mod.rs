@@ -41,5 +41,6 @@ pub(crate) use report::section;
 pub use sparse::SparseNeurons;
 pub use spectrum::{BandIdentification, spectrum};
 pub use study::{
-    Claim, Control, Effect, Finding, Instrument, Judged, Measured, Studied, judge, standard, study,
+    Claim, Control, Effect, Finding, Instrument, Judged, Measured, Studied, experiments, judge, standard,
+    study,
 };

@@ -16,8 +16,7 @@ const LEVEL: f64 = 0.95;
 /// p is of a sign-flip test over images: under the null values lie evenly about 0. The interval and the p of an effect
 /// as large as `smallest` resample images.
 pub(super) fn mean_effect(values: &[f64], smallest: f64, settings: &Settings, seed: Seed) -> Result<Effect> {
-    let mean = |items: &[usize]| items.iter().map(|&i| values[i]).sum::<f64>() / items.len() as f64;
-    let mut effect = Effect::resampled(values.len(), mean, smallest, settings, seed)?;
+    let mut effect = Effect::mean(values, smallest, settings, seed)?;
     effect.p = sign_flip(values, settings, seed)?;
     Ok(effect)
 }
@@ -30,6 +29,15 @@ pub(super) fn sign_flip(values: &[f64], settings: &Settings, seed: Seed) -> Resu
 }
 
 impl Effect {
+    /// The effect that is the mean of one value an image, as [`Effect::resampled`].
+    ///
+    /// # Errors
+    /// As [`Effect::resampled`].
+    pub fn mean(values: &[f64], smallest: f64, settings: &Settings, seed: Seed) -> Result<Self> {
+        let mean = |items: &[usize]| items.iter().map(|&i| values[i]).sum::<f64>() / items.len() as f64;
+        Self::resampled(values.len(), mean, smallest, settings, seed)
+    }
+
     /// An effect with its percentile interval over `images`, and p of both hypotheses from the same resamples: of an
     /// effect not above 0, and of one of at least `smallest`. `statistic` is given the items drawn, with repetition.
     ///

@@ -1,15 +1,13 @@
 use dina_core::Seed;
 use dina_data::simulate::Population;
-use dina_interp::alignment_scores;
-use dina_interp::neurons::{ContributionConfig, LinearReadIn, linear_contributions};
-use ndarray::{Array2, Array4, ArrayView2, ArrayView4, Axis, s};
+use dina_interp::neurons::{ContributionConfig, LinearReadIn, LinearScores, linear_contributions};
+use ndarray::{ArrayView2, ArrayView4, s};
 use rand::seq::SliceRandom;
 
 use super::accuracy::ACCURACY;
 use super::{Case, Claim, Effect, Experiment, Measured, Pairing, Sight};
+use crate::Result;
 use crate::job::test_maps;
-use crate::towers::level_array;
-use crate::{Result, Towers};
 
 /// Claim 4, sparseness: few neurons rebuild the alignment.
 ///
@@ -53,23 +51,23 @@ impl Claim for SparseNeurons {
         let aligned = case.aligned(Sight::Full, Pairing::Shown)?;
         let mut images = Vec::new();
         for (index, (fold, trained)) in aligned.folds.iter().zip(&aligned.trained).enumerate() {
-            let (image, neural) = test_maps(case.dataset, fold, trained)?;
+            let (image, _) = test_maps(case.dataset, fold, trained)?;
             let means = fold.views(case.dataset)?.test.repeat_means(&fold.responses)?;
             let (count, neurons) = means.dim();
             // Two halves of at least three images each, and at least two neurons to keep.
             if count < 6 || neurons < 2 * KEPT {
                 continue;
             }
-            let weights = read_in_weights(&trained.members[0], &neural, neurons)?;
+            let weights = trained.members[0].read_in_weights()?;
+            let read_in = LinearReadIn { weights: weights.view() };
             let halves = [(0..count / 2, count / 2..count), (count / 2..count, 0..count / 2)];
             for (part, (order, score)) in halves.into_iter().enumerate() {
                 let side = |of: &std::ops::Range<usize>| Side {
                     image: image.slice(s![of.clone(), .., .., ..]),
-                    responses: centred(means.slice(s![of.clone(), ..])),
-                    weights: &weights,
+                    responses: means.slice(s![of.clone(), ..]),
                 };
                 let draws = seed.index(index).index(part);
-                images.extend(scores(&side(&order), &side(&score), draws)?);
+                images.extend(scores(read_in, &side(&order), &side(&score), draws)?);
             }
         }
         if images.len() < 6 {
@@ -92,30 +90,23 @@ impl Claim for SparseNeurons {
     }
 }
 
-/// Some test images, with the responses to them and the weights that read these.
+/// Some test images: their maps, and the mean responses to them.
 struct Side<'a> {
     image: ArrayView4<'a, f32>,
-    /// Images x neurons, every neuron without its mean over these images: a silenced one adds nothing.
-    responses: Array2<f32>,
-    weights: &'a Array4<f32>,
-}
-
-impl Side<'_> {
-    /// Alignment, image by image, by some neurons only.
-    fn alignment(&self, neurons: &[usize]) -> Result<Vec<f64>> {
-        let weights = self.weights.select(Axis(0), neurons);
-        let maps =
-            LinearReadIn { weights: weights.view() }.maps(self.responses.select(Axis(1), neurons).view())?;
-        Ok(alignment_scores(self.image, maps.view())?)
-    }
+    responses: ArrayView2<'a, f32>,
 }
 
 /// Alignment of every image of `scored` by the first neurons of the order that `ordered` gives, by random ones, and by all.
-fn scores(ordered: &Side<'_>, scored: &Side<'_>, seed: Seed) -> Result<Vec<[f64; 3]>> {
+fn scores<'a>(
+    read_in: LinearReadIn<'a>,
+    ordered: &Side<'a>,
+    scored: &Side<'a>,
+    seed: Seed,
+) -> Result<Vec<[f64; 3]>> {
     // Only the estimates are looked at.
     let config = ContributionConfig { permutations: 1, replicates: 1, ..ContributionConfig::default() };
-    let read_in = LinearReadIn { weights: ordered.weights.view() };
-    let found = linear_contributions(ordered.image, read_in, ordered.responses.view(), &config, seed)?;
+    let found = linear_contributions(ordered.image, read_in, ordered.responses, &config, seed)?;
+    let scored = LinearScores::new(scored.image, read_in, scored.responses)?;
     let contributions = found.estimates();
     let mut order: Vec<usize> = (0..contributions.len()).collect();
     order.sort_by(|&a, &b| contributions[b].total_cmp(&contributions[a]));
@@ -130,24 +121,4 @@ fn scores(ordered: &Side<'_>, scored: &Side<'_>, seed: Seed) -> Result<Vec<[f64;
         random.iter_mut().zip(scored.alignment(&drawn)?).for_each(|(sum, v)| *sum += v / DRAWS as f64);
     }
     Ok((0..all.len()).map(|i| [first[i], random[i], all[i]]).collect())
-}
-
-fn centred(responses: ArrayView2<'_, f32>) -> Array2<f32> {
-    let mut responses = responses.to_owned();
-    if let Some(mean) = responses.mean_axis(Axis(0)) {
-        responses -= &mean;
-    }
-    responses
-}
-
-/// The weights of a neural tower that is linear in the responses, from its maps of single neurons.
-fn read_in_weights(towers: &Towers, neural: &Array4<f32>, neurons: usize) -> Result<Array4<f32>> {
-    let offset = level_array(&towers.neural_maps(Array2::zeros((1, neurons)).view())?)?;
-    let mut weights = Array4::zeros((neurons, neural.dim().1, neural.dim().2, neural.dim().3));
-    for (first, mut block) in weights.axis_chunks_iter_mut(Axis(0), 256).enumerate() {
-        let one = |(row, n): (usize, usize)| f32::from(u8::from(first * 256 + row == n));
-        let single = Array2::from_shape_fn((block.len_of(Axis(0)), neurons), one);
-        block.assign(&(level_array(&towers.neural_maps(single.view())?)? - &offset));
-    }
-    Ok(weights)
 }

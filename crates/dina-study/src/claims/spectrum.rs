@@ -45,8 +45,7 @@ pub fn spectrum(case: &Case<'_>, seed: Seed) -> Result<Vec<BandIdentification>> 
         if values.len() < 2 {
             continue;
         }
-        let mean = |items: &[usize]| items.iter().map(|&i| values[i]).sum::<f64>() / items.len() as f64;
-        let effect = Effect::resampled(values.len(), mean, 0., &case.settings, seed.index(index))?;
+        let effect = Effect::mean(&values, 0., &case.settings, seed.index(index))?;
         let edges = match sight {
             Sight::Octave(octave) => Sight::octave(octave).map(|edge| Some(f64::from(edge))),
             _ => [None, None],

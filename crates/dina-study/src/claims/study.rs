@@ -1,5 +1,6 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use candle_core::Device;
 use dina_core::{ContentHash, Seed};
 use dina_stats::multiplicity::holm;
 use serde::{Deserialize, Serialize};
@@ -7,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::calibration::{Calibration, Rate, Rates};
 use super::{
     Accuracy, BandIdentification, Bands, Case, CategoryBeyondLowLevel, DistributedRegions, Experiment,
-    Interactions, SparseNeurons, Verdict, decide,
+    Interactions, Settings, SparseNeurons, Verdict, decide,
 };
-use crate::{Error, Progress, Result};
+use crate::{Dataset, Error, JobConfig, Progress, RecordingSummary, Result, Silent, prepare};
 
 /// A claim: an experiment with its measurement.
 pub trait Claim: Sync {
@@ -99,6 +100,28 @@ pub fn standard() -> Vec<Box<dyn Claim>> {
     ]
 }
 
+/// What is registered for some claims.
+pub fn experiments(claims: &[Box<dyn Claim>]) -> Vec<Experiment> {
+    claims.iter().map(|claim| claim.experiment()).collect()
+}
+
+/// The study of a recording for itself, and the hash of its data: what a calibration does with every simulated recording, and
+/// a cohort with every mouse.
+pub(super) fn study_alone(
+    config: &JobConfig,
+    claims: &[Box<dyn Claim>],
+    settings: Settings,
+    seed: Seed,
+    device: &Device,
+) -> Result<(ContentHash, Vec<Finding>)> {
+    let dataset = Dataset::load(&config.source, &Silent)?;
+    let summary = RecordingSummary::new(&dataset.recording)?;
+    summary.require_repeats()?;
+    let folds = prepare(&dataset, config, &Silent)?;
+    let case = Case::new(&dataset, &summary, &folds, (settings, config.profile), seed, device);
+    Ok((dataset.hash, study(&case, claims, seed, &Silent)?))
+}
+
 /// Measures all claims on one case and decides them together.
 ///
 /// # Errors
@@ -109,7 +132,7 @@ pub fn study(
     seed: Seed,
     progress: &dyn Progress,
 ) -> Result<Vec<Finding>> {
-    let experiments: Vec<Experiment> = claims.iter().map(|claim| claim.experiment()).collect();
+    let experiments = experiments(claims);
     check(&experiments)?;
     progress.begin("claims", claims.len());
     let mut measured = Vec::new();
@@ -122,9 +145,9 @@ pub fn study(
 }
 
 fn check(experiments: &[Experiment]) -> Result<()> {
-    let mut known = BTreeMap::new();
+    let mut known = BTreeSet::new();
     for experiment in experiments {
-        if known.insert(experiment.id.as_str(), ()).is_some() {
+        if !known.insert(experiment.id.as_str()) {
             let id = &experiment.id;
             return Err(Error::Job(format!("two experiments are named `{id}`; give each a name of its own")));
         }
@@ -132,7 +155,7 @@ fn check(experiments: &[Experiment]) -> Result<()> {
     let missing = experiments
         .iter()
         .flat_map(|e| e.requires.iter().map(move |id| (e, id)))
-        .find(|(_, id)| !known.contains_key(id.as_str()));
+        .find(|(_, id)| !known.contains(id.as_str()));
     match missing {
         None => Ok(()),
         Some((experiment, id)) => Err(Error::Job(format!(
@@ -382,7 +405,7 @@ mod tests {
         assert!(check(&[experiment("a", &[]), experiment("a", &[])]).is_err());
         let error = check(&[experiment("a", &["b"])]).unwrap_err().to_string();
         assert!(error.contains("`a` requires `b`"), "{error}");
-        check(&standard().iter().map(|claim| claim.experiment()).collect::<Vec<_>>()).unwrap();
+        check(&experiments(&standard())).unwrap();
     }
 
     #[test]

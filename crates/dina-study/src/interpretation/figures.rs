@@ -12,7 +12,9 @@ use dina_report::format::{counted, interval, p_equals, proportion};
 use dina_report::{Alignability, ChannelAlignability, Picture};
 use ndarray::{ArrayD, ArrayView2, Axis as Of, s};
 
-use super::{ALPHA, AttributionResult, Interpretation, Interpreted, NeuronAnalyses, TowerSide};
+use super::{
+    ALPHA, AttributionResult, ChosenChannel, Interpretation, Interpreted, NeuronAnalyses, TowerSide,
+};
 
 /// Channels of a profile that are drawn.
 const PROFILES: usize = 12;
@@ -267,15 +269,24 @@ fn methods(r: &Interpretation, side: TowerSide) -> Vec<Method> {
     methods
 }
 
+/// The attributions of one channel on one side.
+fn of_channel<'a>(
+    r: &'a Interpretation,
+    side: TowerSide,
+    chosen: &'a ChosenChannel,
+) -> impl Iterator<Item = &'a AttributionResult> {
+    r.attribution
+        .iter()
+        .filter(move |a| a.side == side && a.level == chosen.level && a.channel == chosen.channel)
+}
+
 /// What is left of attributions when parameters are redrawn, one chart a side.
 pub(super) fn cascades(r: &Interpretation) -> Vec<Chart> {
     let Some(chosen) = r.chosen.first() else { return Vec::new() };
     [TowerSide::Image, TowerSide::Neural]
         .into_iter()
         .map(|side| {
-            let own = r.attribution.iter().filter(|a| {
-                a.side == side && a.level == chosen.level && a.channel == chosen.channel
-            });
+            let own = of_channel(r, side, chosen);
             let mut stages = Vec::new();
             let curves: Vec<Line> = own
                 .filter_map(|a| {
@@ -325,9 +336,7 @@ pub(super) fn deletions(r: &Interpretation) -> Vec<Chart> {
     [TowerSide::Image, TowerSide::Neural]
         .into_iter()
         .map(|side| {
-            let own = r.attribution.iter().filter(|a| {
-                a.side == side && a.level == chosen.level && a.channel == chosen.channel
-            });
+            let own = of_channel(r, side, chosen);
             let mut curves = Vec::new();
             for a in own {
                 let Some(found) = &a.perturbation else { continue };

@@ -6,6 +6,7 @@ use dina_interp::neurons::{Baseline, LinearReadIn, LinearScores, Silenced};
 use dina_interp::{alignment_scores, two_way_scores};
 use ndarray::{Array2, Array3, Array4, ArrayView2, Ix4};
 
+use crate::towers::level_array;
 use crate::{Dataset, Error, Fold, Result, Towers};
 
 /// The images of one side of the split, what was shown and what both towers make of it.
@@ -100,23 +101,13 @@ pub(super) fn arrays(maps: &FeatureMaps, levels: &[MapSpec]) -> Result<Vec<Array
         .collect()
 }
 
-/// The maps at the first level of some responses.
-fn first_level(towers: &Towers, responses: ArrayView2<'_, f32>) -> Result<Array4<f32>> {
-    let levels = towers.neural().levels();
-    arrays(&towers.neural_maps(responses)?, &levels[..1])?
-        .pop()
-        .ok_or_else(|| Error::Job("the neural tower has no level".into()))
-}
-
-/// The weights of a linear neural tower, from the maps of single neurons.
+/// The weights of the neural tower, where it is linear.
 fn read_in_weights(towers: &Towers, test: &Side, levels: &[MapSpec]) -> Result<Option<Array4<f32>>> {
     if levels.is_empty() {
         return Err(Error::Job("the towers have no level to analyse".into()));
     }
-    let neurons = test.responses.ncols();
-    let offset = first_level(towers, Array2::zeros((1, neurons)).view())?;
-    let mut weights = first_level(towers, Array2::eye(neurons).view())?;
-    weights -= &offset;
+    let offset = level_array(&towers.neural_maps(Array2::zeros((1, test.responses.ncols())).view())?)?;
+    let weights = towers.read_in_weights()?;
     // Whether these are all there is to it: the maps of the test images.
     let difference =
         LinearReadIn { weights: weights.view() }.maps(test.responses.view())? + &offset - &test.neural[0];
@@ -167,7 +158,7 @@ impl<'a> Scored<'a> {
 
 fn silenced(side: &Side, towers: &Towers, kept: &[usize]) -> dina_interp::Result<Array4<f32>> {
     let forward = |responses: ArrayView2<'_, f32>| {
-        first_level(towers, responses).map_err(|error| match error {
+        towers.neural_maps(responses).and_then(|maps| level_array(&maps)).map_err(|error| match error {
             Error::Core(error) => error.into(),
             other => CoreError::value("neural maps", "a forward pass", other.to_string()).into(),
         })

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use dina_core::{TensorFile, write_atomic};
+use dina_core::TensorFile;
 use ndarray::{Array2, Array3, ArrayD};
 
 use super::Interpretation;
 use super::material::Material;
 use super::page;
+use crate::results::write_json;
 use crate::{Error, Result};
 
 /// What was found, with the arrays that do not go into a JSON file.
@@ -64,10 +65,6 @@ impl Interpreted {
     pub fn write(&self, folder: &Path) -> Result<()> {
         let results = &self.results;
         let path = folder.join("interpretation.json");
-        let text = |pretty: serde_json::Result<String>| {
-            pretty.map_err(|e| Error::Job(format!("{}: {e}", path.display())))
-        };
-        let json = text(serde_json::to_string_pretty(results))?;
         let mut file = TensorFile::default();
         let mut insert = |name: &str, tensor: Tensor| file.tensors.insert(name.into(), tensor);
         for (name, values) in &self.tensors {
@@ -79,9 +76,11 @@ impl Interpreted {
         };
         insert("images", ids(results.images.iter().map(|&i| i64::from(i)).collect())?);
         insert("neurons", ids(results.neurons.iter().map(|&n| n as i64).collect())?);
-        file.metadata.insert("hashes".into(), text(serde_json::to_string(&results.hashes))?);
+        let hashes = serde_json::to_string(&results.hashes)
+            .map_err(|e| Error::Job(format!("hashes of {}: {e}", path.display())))?;
+        file.metadata.insert("hashes".into(), hashes);
         file.write(folder.join("maps.safetensors"))?;
         page::build(self).write(folder, "interpretation")?;
-        Ok(write_atomic(&path, |writer| writeln!(writer, "{json}"))?)
+        write_json(&path, results)
     }
 }

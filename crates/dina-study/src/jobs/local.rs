@@ -2,6 +2,7 @@ use std::num::NonZero;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Store, Work};
+use crate::results::bytes_of;
 use crate::{Error, Progress, Result};
 
 /// Several pieces of work at a time on this machine.
@@ -21,7 +22,8 @@ impl Default for LocalPool {
     /// As many workers as threads, four fifths of the memory that is free now where the system tells, two attempts.
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Self { workers, memory: free_memory().map(|free| free / 5 * 4), attempts: 2 }
+        let free = bytes_of("/proc/meminfo", "MemAvailable:");
+        Self { workers, memory: free.map(|free| free / 5 * 4), attempts: 2 }
     }
 }
 
@@ -133,14 +135,6 @@ fn collect<W: Work>(work: &[W], results: Vec<Option<Result<W::Output>>>) -> Resu
             "{failures} of {total} pieces of work failed, the first of them {name}: {error}; the others are kept, run it again"
         ))),
     }
-}
-
-/// Memory that is free for programs, in bytes, where the system tells (Linux).
-fn free_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-    let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kibibytes * 1024)
 }
 
 #[cfg(test)]

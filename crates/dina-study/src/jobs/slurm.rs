@@ -54,7 +54,9 @@ impl SlurmArray {
                 .map_err(|source| dina_core::Error::Io { path: folder.clone(), source })?;
             let job = self.submit(&left, &folder)?;
             self.wait(&job, &left, &folder, || {
-                progress.advance(work.len() - missing(work, store).len(), &format!("job {job}"));
+                // Looked at every few seconds: results are counted, and not read.
+                let done = work.iter().filter(|piece| store.has(piece.key())).count();
+                progress.advance(done, &format!("job {job}"));
             })?;
         }
         progress.end();

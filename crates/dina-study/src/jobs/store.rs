@@ -31,6 +31,11 @@ impl Store {
         serde_json::from_str(&std::fs::read_to_string(self.path(key)).ok()?).ok()
     }
 
+    /// Whether something is kept under a key, readable or not.
+    pub fn has(&self, key: ContentHash) -> bool {
+        self.path(key).exists()
+    }
+
     /// Keeps a result.
     ///
     /// # Errors
@@ -59,9 +64,11 @@ mod tests {
         let store = Store::new(folder.path().join("new"));
         let key = ContentHash::of([b"a".as_slice()]);
         assert_eq!(store.get::<Vec<f64>>(key), None);
+        assert!(!store.has(key));
         store.put(key, &vec![0.1, 1e-300]).unwrap();
         assert_eq!(store.get(key), Some(vec![0.1, 1e-300]));
         std::fs::write(store.path(key), "[0.1, 1e-3").unwrap();
         assert_eq!(store.get::<Vec<f64>>(key), None);
+        assert!(store.has(key));
     }
 }
