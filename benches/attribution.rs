@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use dina_benches::{Flags, IMAGE, normal, numbers_of, peak_memory};
+use dina_benches::{Flags, IMAGE, normal, numbers_of, peak_memory, reset_peak_memory};
 use dina_core::{MapSpec, Seed};
 use dina_interp::attribution::{ExpectedGradients, Explainer, IntegratedGradients, SmoothGrad, Target};
 use dina_model::Factorised;
@@ -93,6 +93,7 @@ fn measure(method: &str, sizes: &Sizes) -> Result<[f64; 3], Box<dyn Error>> {
     let background = tensor(&normal("background", steps, neurons))?;
     let maps = normal("maps", images, height * width);
     let maps = Array3::from_shape_fn((images, height, width), |(i, y, x)| maps[[i, y * width + x]]);
+    reset_peak_memory();
     let (before, start, mut worst) = (peak_memory().unwrap_or(0), Instant::now(), 0f64);
     for channel in 0..channels {
         let target = Target::channel_matching("v1", channel, maps.clone());

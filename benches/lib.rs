@@ -6,7 +6,7 @@ mod peer;
 
 pub use dina_study::peak_memory;
 pub use flags::Flags;
-pub use measure::{median, normal, timed};
+pub use measure::{median, normal, reset_peak_memory, timed};
 pub use peer::{Peer, numbers_of};
 
 /// Rows and columns of the images of the training benches: a window of the default job.

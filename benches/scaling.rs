@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use candle_core::Device;
-use dina_benches::{Flags, IMAGE, median, normal, numbers_of, peak_memory, timed};
+use dina_benches::{Flags, IMAGE, median, normal, numbers_of, peak_memory, reset_peak_memory, timed};
 use dina_core::{ContentHash, Seed, write_atomic};
 use dina_stats::permutation::{Permutation, Scheme, mass};
 use dina_study::{ModelConfig, Profile, Towers};
@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let flags = Flags::parse(&["--svg", "--threads", "--what", "--size"], &[])?;
     rayon::ThreadPoolBuilder::new().num_threads(flags.number("--threads", 2)?).build_global()?;
     if let Some(what) = flags.text("--what") {
+        reset_peak_memory();
         let before = peak_memory().unwrap_or(0);
         let seconds = measure(what, flags.number("--size", 0)?)?;
         println!("{seconds} {}", peak_memory().unwrap_or(0) - before);

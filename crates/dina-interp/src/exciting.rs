@@ -119,9 +119,11 @@ pub fn most_exciting(
             values.copy_from_slice(&climbers[row]);
             row
         };
-        explainer.differentiate(&shape, config.starts, here, |row, target, gradient| {
-            traces[row].push(target);
-            uphill.push(gradient.to_vec());
+        explainer.differentiate(&shape, config.starts, here, |pass| {
+            for (row, &target) in (pass.first..).zip(pass.targets) {
+                traces[row].push(target);
+            }
+            uphill.extend(pass.gradients.chunks(width).map(<[f64]>::to_vec));
         })?;
         for (values, mut gradient) in climbers.iter_mut().zip(uphill) {
             smoother.smooth(&mut gradient);

@@ -2,6 +2,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use dina_core::{Error as CoreError, Seed, Tower};
 use ndarray::{ArrayD, IxDyn};
 use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::target::{Target, host};
@@ -105,10 +106,12 @@ impl<'a> Explainer<'a> {
             values.copy_from_slice(items.row(row));
             row
         };
-        self.differentiate(&items, items.count, as_is, |item, _, gradient| {
-            for index in 0..directions {
-                let along = direction(item, index);
-                slopes[item * directions + index] = along.iter().zip(gradient).map(|(a, g)| a * g).sum();
+        self.differentiate(&items, items.count, as_is, |pass| {
+            for (item, gradient) in (pass.first..).zip(pass.gradients.chunks(items.width)) {
+                for index in 0..directions {
+                    let along = direction(item, index);
+                    slopes[item * directions + index] = along.iter().zip(gradient).map(|(a, g)| a * g).sum();
+                }
             }
         })?;
         let mut ends = Vec::with_capacity(2 * slopes.len());
@@ -137,47 +140,47 @@ impl<'a> Explainer<'a> {
         mut take: impl FnMut(usize, f64),
     ) -> Result<()> {
         for first in (0..count).step_by(self.batch) {
-            let (rows, owners) = items.chunk(first, self.batch.min(count - first), &mut make)?;
-            let map = self.target.select(self.tower, &rows)?;
+            let count = self.batch.min(count - first);
+            let mut values = vec![0.; count * items.width];
+            let rows = values.chunks_mut(items.width).enumerate();
+            let owners: Vec<usize> = rows.map(|(row, values)| make(first + row, values)).collect();
+            let map = self.target.select(self.tower, &items.tensor(values, count)?)?;
             let targets = finite(host(&self.target.read(&map.detach(), &owners)?)?)?;
             targets.into_iter().enumerate().for_each(|(row, target)| take(first + row, target));
         }
         Ok(())
     }
 
-    /// As [`Explainer::evaluate`], with the gradient of the target with respect to the row.
+    /// Targets of `count` rows and their gradients with respect to the rows. `make` is as in [`Explainer::evaluate`], but
+    /// rows are made in parallel; `take` is given one pass after the other, in order.
     pub(crate) fn differentiate(
         &self,
         items: &Items,
         count: usize,
-        mut make: impl FnMut(usize, &mut [f64]) -> usize,
-        mut take: impl FnMut(usize, f64, &[f64]),
+        make: impl Fn(usize, &mut [f64]) -> usize + Sync,
+        mut take: impl FnMut(Pass<'_>),
     ) -> Result<()> {
         for first in (0..count).step_by(self.batch) {
-            let (rows, owners) = items.chunk(first, self.batch.min(count - first), &mut make)?;
-            let input = Var::from_tensor(&rows).map_err(CoreError::from)?;
+            let count = self.batch.min(count - first);
+            let mut values = vec![0.; count * items.width];
+            let rows = values.par_chunks_mut(items.width).enumerate();
+            let owners: Vec<usize> = rows.map(|(row, values)| make(first + row, values)).collect();
+            let input = Var::from_tensor(&items.tensor(values, count)?).map_err(CoreError::from)?;
             let map = self.target.select(self.tower, input.as_tensor())?;
             let targets = self.target.read(&map, &owners)?;
             let gradients = gradient(&targets, &input)?;
             let targets = finite(host(&targets)?)?;
-            for (row, (target, gradient)) in
-                targets.into_iter().zip(gradients.chunks(items.width)).enumerate()
-            {
-                take(first + row, target, gradient);
-            }
+            take(Pass { first, targets: &targets, gradients: &gradients, width: items.width });
         }
         Ok(())
     }
 
     /// Per row of a chunk of items: the maps that the target reads and its gradient with respect to them.
     pub(crate) fn maps(&self, items: &Items, mut take: impl FnMut(usize, f64, &[f64], &[f64])) -> Result<()> {
-        let mut make = |row: usize, values: &mut [f64]| {
-            values.copy_from_slice(items.row(row));
-            row
-        };
         for first in (0..items.count).step_by(self.batch) {
-            let (rows, owners) = items.chunk(first, self.batch.min(items.count - first), &mut make)?;
-            let map = self.target.select(self.tower, &rows)?;
+            let owners: Vec<usize> = (first..items.count.min(first + self.batch)).collect();
+            let values = items.values[first * items.width..][..owners.len() * items.width].to_vec();
+            let map = self.target.select(self.tower, &items.tensor(values, owners.len())?)?;
             let map = Var::from_tensor(&map.detach()).map_err(CoreError::from)?;
             let targets = self.target.read(map.as_tensor(), &owners)?;
             let gradients = gradient(&targets, &map)?;
@@ -197,6 +200,42 @@ impl<'a> Explainer<'a> {
         let level = levels.iter().find(|level| level.name == self.target.level);
         let (channels, height, width) = level.map_or((0, 0, 0), dina_core::MapSpec::dims);
         (if self.target.channel.is_some() { 1 } else { channels }, height, width)
+    }
+}
+
+/// The rows of one pass through the tower: their targets, and the gradients `[rows, width]`.
+pub(crate) struct Pass<'a> {
+    /// The number of the first row.
+    pub(crate) first: usize,
+    pub(crate) targets: &'a [f64],
+    pub(crate) gradients: &'a [f64],
+    width: usize,
+}
+
+impl Pass<'_> {
+    /// Adds every row to the state of its item, `[items, width]`. Items have `each` rows one after the other, and `item` says
+    /// which is the first, second and so on. `add` is given a part of the state, the row, where the part begins in it, and the gradient there. Parts are worked on
+    /// in parallel, each in the order of rows, so that sums do not depend on the number of threads.
+    pub(crate) fn accumulate<T: Send>(
+        &self,
+        state: &mut [T],
+        each: usize,
+        item: impl Fn(usize) -> usize,
+        add: impl Fn(&mut [T], usize, usize, &[f64]) + Sync,
+    ) {
+        const PART: usize = 1024;
+        let (width, end) = (self.width, self.first + self.targets.len());
+        for place in self.first / each..end.div_ceil(each) {
+            let rows = self.first.max(place * each)..end.min((place + 1) * each);
+            let state = state[item(place) * width..][..width].par_chunks_mut(PART).enumerate();
+            state.for_each(|(index, part)| {
+                let begin = index * PART;
+                for row in rows.clone() {
+                    let at = (row - self.first) * width + begin;
+                    add(part, row, begin, &self.gradients[at..][..part.len()]);
+                }
+            });
+        }
     }
 }
 
@@ -259,19 +298,14 @@ impl Items {
         &self.dims
     }
 
-    fn chunk(
-        &self,
-        first: usize,
-        rows: usize,
-        make: &mut impl FnMut(usize, &mut [f64]) -> usize,
-    ) -> Result<(Tensor, Vec<usize>)> {
-        let mut values = vec![0.; rows * self.width];
-        let owners = values
-            .chunks_mut(self.width)
-            .enumerate()
-            .map(|(row, values)| make(first + row, values))
-            .collect();
-        Ok((self.tensor(values, rows)?, owners))
+    /// The precision of what the tower computes with.
+    pub(crate) fn epsilon(&self) -> f64 {
+        match self.dtype {
+            DType::F64 => f64::EPSILON,
+            DType::BF16 => 2f64.powi(-8),
+            DType::F16 => 2f64.powi(-10),
+            _ => f64::from(f32::EPSILON),
+        }
     }
 
     /// Rows as the tower takes them.

@@ -51,15 +51,15 @@ impl Explainer<'_> {
             values.copy_from_slice(items.row(row));
             row
         };
-        self.differentiate(&items, items.count, as_is, |row, _, gradient| {
-            values.extend(items.row(row).iter().zip(gradient).map(|(x, g)| x * g));
+        self.differentiate(&items, items.count, as_is, |pass| {
+            let inputs = &items.values[pass.first * items.width..];
+            values.extend(inputs.iter().zip(pass.gradients).map(|(x, g)| x * g));
         })?;
-        let sums = values.chunks(items.width).map(|row| row.iter().sum()).collect();
         Ok(Attribution {
             values: items.array(&values)?,
             method: Method::GradientInput,
             targets: ends.iter().map(|ends| ends[1]).collect(),
-            completeness: Some(Completeness::new(sums, &ends, vec![1; items.count], 1e-3)),
+            completeness: Some(Completeness::of(&values, items.epsilon(), &ends, vec![1; items.count], 1e-3)),
             standard_error: None,
             groups: None,
             checks: None,
@@ -95,8 +95,15 @@ impl Explainer<'_> {
             item
         };
         let mut moments = Moments::new(items.values.len());
-        self.differentiate(&items, items.count * samples, noisy, |row, _, gradient| {
-            moments.add(row / samples * items.width, gradient.iter().copied());
+        self.differentiate(&items, items.count * samples, noisy, |pass| {
+            pass.accumulate(
+                &mut moments.0,
+                samples,
+                |item| item,
+                |part, row, _, gradient| {
+                    add(part, row % samples, gradient.iter().copied());
+                },
+            );
         })?;
         let (mut values, mut errors) = moments.finish(samples);
         if times_input {
@@ -126,32 +133,27 @@ impl Explainer<'_> {
     }
 }
 
-/// Sums and sums of squared deviations of samples that arrive one after the other.
-pub(super) struct Moments {
-    counts: Vec<u32>,
-    means: Vec<f64>,
-    squares: Vec<f64>,
-}
+/// Mean and sum of squared deviations of samples that arrive one after the other.
+pub(super) struct Moments(pub(super) Vec<[f64; 2]>);
 
 impl Moments {
     pub(super) fn new(len: usize) -> Self {
-        Self { counts: vec![0; len], means: vec![0.; len], squares: vec![0.; len] }
-    }
-
-    /// Adds a sample of the entries from `first` on (Welford 1962).
-    pub(super) fn add(&mut self, first: usize, sample: impl IntoIterator<Item = f64>) {
-        for (entry, value) in (first..).zip(sample) {
-            self.counts[entry] += 1;
-            let before = value - self.means[entry];
-            self.means[entry] += before / f64::from(self.counts[entry]);
-            self.squares[entry] += before * (value - self.means[entry]);
-        }
+        Self(vec![[0.; 2]; len])
     }
 
     /// Means of `samples` samples and their standard errors.
     pub(super) fn finish(self, samples: usize) -> (Vec<f64>, Vec<f64>) {
         let divisor = (samples * (samples - 1)) as f64;
-        let errors = self.squares.iter().map(|s| (s / divisor).sqrt()).collect();
-        (self.means, errors)
+        self.0.into_iter().map(|[mean, squares]| (mean, (squares / divisor).sqrt())).unzip()
+    }
+}
+
+/// Adds a sample to moments that `before` samples were added to (Welford 1962).
+pub(super) fn add(moments: &mut [[f64; 2]], before: usize, sample: impl IntoIterator<Item = f64>) {
+    let share = 1. / (before + 1) as f64;
+    for ([mean, squares], value) in moments.iter_mut().zip(sample) {
+        let deviation = value - *mean;
+        *mean += deviation * share;
+        *squares += deviation * (value - *mean);
     }
 }

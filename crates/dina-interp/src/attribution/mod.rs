@@ -20,7 +20,7 @@
 //!
 //! **Memory**: with n items of d inputs each and at most b rows a pass ([`Explainer::with_batch`]), a method holds
 //! at most `8 (4 n d + 3 b d)` bytes of its own, twice `8 n d` more with standard errors, plus what the tower keeps for
-//! b rows. It does not grow with steps, samples, groups or permutations.
+//! b rows; expected gradients hold 16 bytes a sample of every item besides. Nothing else grows with steps, samples, groups or permutations.
 
 mod cam;
 mod explainer;

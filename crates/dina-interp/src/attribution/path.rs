@@ -6,7 +6,9 @@ use rand::{RngExt, seq::SliceRandom};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attribution, Baseline, Completeness, Explainer, Method, explainer::Items, gradient::Moments,
+    Attribution, Baseline, Completeness, Explainer, Method,
+    explainer::Items,
+    gradient::{Moments, add},
     result::relative_deviation,
 };
 use crate::Result;
@@ -144,20 +146,19 @@ impl Explainer<'_> {
             self.integrate(&items, &open, &baseline, &config.rule.nodes(count), &mut values)?;
             open.iter().for_each(|&item| steps[item] = count);
             open.retain(|&item| {
-                let sum = values[item * items.width..][..items.width].iter().sum();
-                relative_deviation(sum, ends[item]) > config.tolerance
+                let row = &values[item * items.width..][..items.width];
+                relative_deviation(row, items.epsilon(), ends[item]) > config.tolerance
             });
             if count == config.max_steps {
                 break;
             }
             count = (2 * count).min(config.max_steps);
         }
-        let sums = values.chunks(items.width).map(|row| row.iter().sum()).collect();
         Ok(Attribution {
             values: items.array(&values)?,
             method: Method::IntegratedGradients,
             targets: ends.iter().map(|ends| ends[1]).collect(),
-            completeness: Some(Completeness::new(sums, &ends, steps, config.tolerance)),
+            completeness: Some(Completeness::of(&values, items.epsilon(), &ends, steps, config.tolerance)),
             standard_error: None,
             groups: None,
             checks: None,
@@ -181,17 +182,20 @@ impl Explainer<'_> {
             }
             item
         };
-        self.differentiate(items, open.len() * nodes.len(), on_the_way, |row, _, gradient| {
-            let item = open[row / nodes.len()];
-            let (index, part) = (row % nodes.len(), &mut values[item * items.width..][..items.width]);
-            if index == 0 {
-                part.fill(0.);
-            }
-            let weight = nodes[index].1;
-            let inputs = items.row(item).iter().zip(baseline).zip(gradient);
-            for (value, ((x, b), g)) in part.iter_mut().zip(inputs) {
-                *value += weight * g * (x - b);
-            }
+        open.iter().for_each(|&item| values[item * items.width..][..items.width].fill(0.));
+        self.differentiate(items, open.len() * nodes.len(), on_the_way, |pass| {
+            pass.accumulate(
+                values,
+                nodes.len(),
+                |place| open[place],
+                |part, row, begin, gradient| {
+                    let weight = nodes[row % nodes.len()].1;
+                    let way = items.row(open[row / nodes.len()]).iter().zip(baseline).skip(begin);
+                    for ((value, (x, b)), g) in part.iter_mut().zip(way).zip(gradient) {
+                        *value += weight * g * (x - b);
+                    }
+                },
+            );
         })
     }
 
@@ -221,39 +225,43 @@ impl Explainer<'_> {
             let expected = format!("[rows, ...] of inputs {:?}", &items.dims()[1..]);
             return Err(CoreError::shape("background", expected, background.dims()).into());
         }
-        let mut plan = Vec::new();
-        let mut plan_of = usize::MAX;
+        let plans: Vec<Vec<(usize, f64)>> =
+            (0..items.count).map(|item| config.draws(item, background.count, seed)).collect();
         let drawn = |row: usize, values: &mut [f64]| {
-            let (item, sample) = (row / samples, row % samples);
-            if plan_of != item {
-                plan = config.draws(item, background.count, seed);
-                plan_of = item;
-            }
-            let (origin, place) = plan[sample];
+            let item = row / samples;
+            let (origin, place) = plans[item][row % samples];
             for ((value, x), b) in values.iter_mut().zip(items.row(item)).zip(background.row(origin)) {
                 *value = b + place * (x - b);
             }
             item
         };
         let mut moments = Moments::new(items.values.len());
-        let mut taken = Vec::new();
-        self.differentiate(&items, items.count * samples, drawn, |row, _, gradient| {
-            let (item, sample) = (row / samples, row % samples);
-            if sample == 0 {
-                taken = config.draws(item, background.count, seed);
-            }
-            let inputs = items.row(item).iter().zip(background.row(taken[sample].0));
-            moments.add(item * items.width, inputs.zip(gradient).map(|((x, b), g)| g * (x - b)));
+        self.differentiate(&items, items.count * samples, drawn, |pass| {
+            pass.accumulate(
+                &mut moments.0,
+                samples,
+                |item| item,
+                |part, row, begin, gradient| {
+                    let (item, sample) = (row / samples, row % samples);
+                    let way = items.row(item).iter().zip(background.row(plans[item][sample].0)).skip(begin);
+                    add(part, sample, way.zip(gradient).map(|((x, b), g)| g * (x - b)));
+                },
+            );
         })?;
         let (values, errors) = moments.finish(samples);
         let targets = self.targets_of(&items)?;
         let ends = self.against_background(&items, &background, &targets)?;
-        let sums = values.chunks(items.width).map(|row| row.iter().sum()).collect();
         Ok(Attribution {
             values: items.array(&values)?,
             method: Method::ExpectedGradients,
             targets,
-            completeness: Some(Completeness::new(sums, &ends, vec![samples; items.count], config.tolerance)),
+            completeness: Some(Completeness::of(
+                &values,
+                items.epsilon(),
+                &ends,
+                vec![samples; items.count],
+                config.tolerance,
+            )),
             standard_error: Some(items.array(&errors)?),
             groups: None,
             checks: None,

@@ -5,7 +5,9 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attribution, Baseline, Completeness, Explainer, Groups, Method, explainer::Items, gradient::Moments,
+    Attribution, Baseline, Completeness, Explainer, Groups, Method,
+    explainer::Items,
+    gradient::{Moments, add},
 };
 use crate::Result;
 
@@ -137,13 +139,12 @@ impl Explainer<'_> {
         })?;
         let (gains, errors) = tally.moments.finish(config.pairs);
         let share = |group: usize, _: usize| 1. / groups.members(group).len() as f64;
-        let sums = gains.chunks(groups.len()).map(|row| row.iter().sum()).collect();
         let steps = vec![2 * config.pairs; items.count];
         Ok(Attribution {
             values: items.array(&spread(&gains, groups, items.width, share))?,
             method: Method::Shapley,
             targets: ends.iter().map(|ends| ends[1]).collect(),
-            completeness: Some(Completeness::new(sums, &ends, steps, 1e-3)),
+            completeness: Some(Completeness::of(&gains, items.epsilon(), &ends, steps, 1e-3)),
             standard_error: Some(items.array(&spread(&errors, groups, items.width, share))?),
             groups: Some(table(&gains, groups)?),
             checks: None,
@@ -216,7 +217,7 @@ impl Tally {
 
     /// The one group there is gains everything, in every order.
     fn single(&mut self, item: usize, [absent, present]: [f64; 2]) {
-        self.moments.add(item, [present - absent]);
+        self.moments.0[item][0] = present - absent;
     }
 
     fn add(&mut self, orders: &Orders<'_>, row: usize, target: f64, ends: &[[f64; 2]]) {
@@ -232,7 +233,7 @@ impl Tally {
         }
         self.pair[self.walk[step + 1]] += (ends[item][1] - target) / 2.;
         if order % 2 == 1 {
-            self.moments.add(item * orders.groups, self.pair.iter().copied());
+            add(&mut self.moments.0[item * orders.groups..], order / 2, self.pair.iter().copied());
             self.pair.fill(0.);
         }
     }

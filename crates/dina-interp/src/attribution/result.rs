@@ -50,8 +50,9 @@ pub struct Completeness {
     pub sums: Vec<f64>,
     /// Per item the target minus the target of the baseline (for a background set, minus its mean).
     pub differences: Vec<f64>,
-    /// Per item |sum - difference|, over the larger of |difference| and a millionth of the two targets, below which
-    /// `f32` shows no difference.
+    /// Per item |sum - difference|, over the largest of |difference|, a millionth of the two targets, and a thousand times the
+    /// precision of the tower's numbers (1.2e-7 in `f32`) of the sum of absolute attributions: below the last two
+    /// there is nothing but rounding, because attributions that cancel leave the rounding errors of each.
     pub relative: Vec<f64>,
     /// Per item the steps, samples or orders that it took.
     pub steps: Vec<usize>,
@@ -62,13 +63,25 @@ pub struct Completeness {
 }
 
 impl Completeness {
-    /// `ends` are the two targets of every item.
-    pub(crate) fn new(sums: Vec<f64>, ends: &[[f64; 2]], steps: Vec<usize>, tolerance: f64) -> Self {
-        let differences: Vec<f64> = ends.iter().map(|[baseline, target]| target - baseline).collect();
+    /// Of `[items, attributions]`, by the two targets of every item; `epsilon` is the precision of the tower's numbers.
+    pub(crate) fn of(
+        values: &[f64],
+        epsilon: f64,
+        ends: &[[f64; 2]],
+        steps: Vec<usize>,
+        tolerance: f64,
+    ) -> Self {
+        let rows = || values.chunks((values.len() / ends.len().max(1)).max(1));
         let relative: Vec<f64> =
-            sums.iter().zip(ends).map(|(&sum, &ends)| relative_deviation(sum, ends)).collect();
-        let complete = relative.iter().all(|&r| r <= tolerance);
-        Self { sums, differences, relative, steps, tolerance, complete }
+            rows().zip(ends).map(|(row, &ends)| relative_deviation(row, epsilon, ends)).collect();
+        Self {
+            sums: rows().map(|row| row.iter().sum()).collect(),
+            differences: ends.iter().map(|[baseline, target]| target - baseline).collect(),
+            complete: relative.iter().all(|&r| r <= tolerance),
+            relative,
+            steps,
+            tolerance,
+        }
     }
 
     /// The largest relative deviation.
@@ -78,9 +91,10 @@ impl Completeness {
 }
 
 /// See [`Completeness::relative`].
-pub(crate) fn relative_deviation(sum: f64, [baseline, target]: [f64; 2]) -> f64 {
+pub(crate) fn relative_deviation(attributions: &[f64], epsilon: f64, [baseline, target]: [f64; 2]) -> f64 {
     let difference = target - baseline;
-    let floor = 1e-6 * (baseline.abs() + target.abs());
+    let (sum, absolute) = attributions.iter().fold((0., 0.), |(sum, total), a| (sum + a, total + a.abs()));
+    let floor = (1e-6 * (baseline.abs() + target.abs())).max(1e3 * epsilon * absolute);
     (sum - difference).abs() / difference.abs().max(floor).max(f64::from(f32::MIN_POSITIVE))
 }
 
