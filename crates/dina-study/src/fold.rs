@@ -140,6 +140,19 @@ impl Fold {
         Self { images: Arc::new(images), ..self.clone() }
     }
 
+    /// The same fold with its training images dealt anew among their places, so that responses belong to others than those
+    /// that were shown.
+    pub(crate) fn permuted(&self, seed: Seed) -> Self {
+        let train = as_indices(self.split.train());
+        let mut dealt = train.clone();
+        dealt.shuffle(&mut seed.stream("training images"));
+        let mut images = self.images.as_ref().clone();
+        for (&to, &from) in train.iter().zip(&dealt) {
+            images.index_axis_mut(Axis(0), to).assign(&self.images.index_axis(Axis(0), from));
+        }
+        self.with_images(images)
+    }
+
     /// Standardised images of some ids, for the image tower.
     pub fn select(&self, ids: &[u32]) -> Array3<f32> {
         self.images.select(Axis(0), &as_indices(ids))

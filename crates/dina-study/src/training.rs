@@ -352,6 +352,26 @@ fn check_categories(categories: &Categories, train: &[u32], objective: Objective
     )))
 }
 
+/// A model of a fold that is not kept on disk: stopped on the validation images, where there are any.
+pub(crate) fn train_anew(
+    dataset: &Dataset,
+    fold: &Fold,
+    config: &ModelConfig,
+    seed: Seed,
+    device: &Device,
+) -> Result<Towers> {
+    let mut common = Common::new(dataset, fold, config, device)?;
+    let start = common.weights(config, device)?;
+    let towers = Towers::started(config.clone(), seed, device, start)?;
+    if config.train.steps > 0 {
+        let validation = Validation::new(dataset, fold)?;
+        let score = || validation.as_ref().map(|validation| validation.score(&towers)).transpose();
+        let mut trainer = Trainer::new(towers.model(), config.train, seed, dataset.hash)?;
+        trainer.run::<Error>(&common.data, score, |_| Ok(()))?;
+    }
+    Ok(towers)
+}
+
 /// What the members of a fold have in common.
 pub(crate) struct Common {
     /// Training images and the responses to them.

@@ -6,18 +6,14 @@ use dina_core::Seed;
 use dina_data::stimulus::{Crop, Filter, Pass, Pipeline, Resize, Stack, StackTransform};
 use dina_data::{Categories, PixelStatistics};
 use dina_decode::identification::{Decoder, Pool, Trials};
-use dina_train::Trainer;
-use ndarray::Array3;
-use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use super::low_level::LowLevel;
 use crate::decoding::decode_towers;
-use crate::fold::as_indices;
 use crate::job::primary;
-use crate::training::{Common, model_config};
+use crate::training::{model_config, train_anew};
 use crate::{
-    Dataset, Decoded, Error, Fold, ObjectiveKind, Profile, RecordingSummary, Result, Start, Towers, Trained,
+    Dataset, Decoded, Fold, ObjectiveKind, Profile, RecordingSummary, Result, Start, Towers, Trained,
 };
 
 /// What a study of claims costs, and what its result depends on besides data and seed.
@@ -231,7 +227,7 @@ impl<'a> Case<'a> {
             };
             let taught = match pairing {
                 Pairing::Shown => seen.clone(),
-                Pairing::Permuted => permuted(&seen, seed.child("pairing")),
+                Pairing::Permuted => seen.permuted(seed.child("pairing")),
             };
             let model = self.train(&taught, seed)?;
             decoded.extend(decode_towers(self.dataset, &seen, &model)?);
@@ -263,25 +259,7 @@ impl<'a> Case<'a> {
             model_config(self.dataset, fold, self.profile, ObjectiveKind::InfoNce, Start::ClosedForm)?;
         config.train.steps = self.settings.steps;
         config.train.validate_every = self.settings.steps.max(1);
-        let mut common = Common::new(self.dataset, fold, &config, self.device)?;
-        let start = common.weights(&config, self.device)?;
-        let towers = Towers::started(config.clone(), seed, self.device, start)?;
-        if self.settings.steps > 0 {
-            let mut trainer = Trainer::new(towers.model(), config.train, seed, self.dataset.hash)?;
-            trainer.run::<Error>(&common.data, || Ok(None), |_| Ok(()))?;
-        }
+        let towers = train_anew(self.dataset, fold, &config, seed, self.device)?;
         Ok(Trained { members: vec![towers], records: Vec::new() })
     }
-}
-
-/// The fold with its training images dealt anew among their places.
-fn permuted(fold: &Fold, seed: Seed) -> Fold {
-    let train = as_indices(fold.split.train());
-    let mut dealt = train.clone();
-    dealt.shuffle(&mut seed.stream("training images"));
-    let mut images: Array3<f32> = fold.images.as_ref().clone();
-    for (&to, &from) in train.iter().zip(&dealt) {
-        images.index_axis_mut(ndarray::Axis(0), to).assign(&fold.images.index_axis(ndarray::Axis(0), from));
-    }
-    fold.with_images(images)
 }

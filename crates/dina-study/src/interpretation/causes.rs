@@ -9,8 +9,8 @@ use dina_interp::attribution::{
 use dina_interp::exciting::{Exciting, ExcitingConfig, most_exciting};
 use dina_interp::space::{Footprint, FootprintConfig, footprint};
 use dina_interp::trust::{
-    Cascade, CascadeConfig, Check, CheckKind, Checks, Perturbation, PerturbationConfig, Similarity, cascade,
-    deletion_insertion, similarity,
+    Cascade, CascadeConfig, Check, CheckKind, Checks, Perturbation, PerturbationConfig, Similarity,
+    agreement, cascade, deletion_insertion,
 };
 use dina_stats::bootstrap::Bootstrap;
 use dina_stats::permutation::Permutation;
@@ -18,10 +18,11 @@ use ndarray::{Array2, Array3, Array4, ArrayD, ArrayView3, Axis, s};
 use serde::{Deserialize, Serialize};
 
 use super::InterpretationConfig;
-use super::material::Material;
+use super::material::{Material, arrays};
 use super::space::Choice;
 use crate::towers::{image_tensor, response_tensor};
-use crate::{Result, Towers};
+use crate::training::train_anew;
+use crate::{Fold, Result, Towers};
 
 /// Which tower's input is explained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,13 @@ pub enum TowerSide {
 }
 
 impl TowerSide {
+    fn tower(self, towers: &Towers) -> &dyn Tower {
+        match self {
+            Self::Image => towers.image(),
+            Self::Neural => towers.neural(),
+        }
+    }
+
     /// Its name in files and tables.
     pub fn name(self) -> &'static str {
         match self {
@@ -63,6 +71,10 @@ pub struct AttributionResult {
     pub cascade: Option<Cascade>,
     /// Rank correlation with the attributions of an untrained tower.
     pub untrained: Option<Similarity>,
+    /// Rank correlation with the attributions of a tower trained on images that were dealt anew among the responses.
+    pub shuffled: Option<Similarity>,
+    /// Rank correlation with the attributions of towers trained with other seeds, pair by pair.
+    pub seeds: Option<Similarity>,
     /// Deletion and insertion against random order.
     pub perturbation: Option<Perturbation>,
     /// Every check and its verdict.
@@ -146,6 +158,8 @@ pub(super) struct Causes {
 
 pub(super) struct Explaining<'a> {
     pub material: &'a Material<'a>,
+    /// Models of the same fold that were trained with other seeds.
+    pub others: &'a [&'a Towers],
     pub config: &'a InterpretationConfig,
     pub seed: Seed,
     pub device: &'a Device,
@@ -180,15 +194,42 @@ impl Explaining<'_> {
     /// Attributions of the chosen channels from both sides, each with its checks.
     pub fn attribute(&self, chosen: &[Choice], found: &mut Causes, done: &dyn Fn(&str)) -> Result<()> {
         let items = self.items()?;
-        let untrained =
-            Towers::new(self.material.towers.config().clone(), self.seed.child("untrained"), self.device)?;
+        let made = self.rival_towers()?;
+        let rivals = self.rivals(&made)?;
+        done("towers with other seeds and other labels");
         for choice in chosen {
             for side in [TowerSide::Image, TowerSide::Neural] {
-                self.channel(choice, side, &items, &untrained, found)?;
+                self.channel(choice, side, &items, &rivals, found)?;
                 done(&format!("attribution, {} side", side.name()));
             }
         }
         Ok(())
+    }
+
+    fn rival_towers(&self) -> Result<RivalTowers> {
+        let m = self.material;
+        let config = m.towers.config();
+        let train =
+            |fold: &Fold, name: &str| train_anew(m.dataset, fold, config, self.seed.child(name), self.device);
+        Ok(RivalTowers {
+            untrained: Towers::new(config.clone(), self.seed.child("untrained"), self.device)?,
+            shuffled: train(&m.fold.permuted(self.seed.child("pairing")), "shuffled")?,
+            // Where the fold has but one model.
+            reseeded: self.others.is_empty().then(|| train(m.fold, "other seed")).transpose()?,
+        })
+    }
+
+    fn rivals<'t>(&'t self, made: &'t RivalTowers) -> Result<Rivals<'t>> {
+        let m = self.material;
+        let rival = |towers: &'t Towers| -> Result<Rival<'t>> {
+            Ok(Rival { maps: arrays(&towers.image_maps(m.choice.pixels.view())?, &m.levels)?, towers })
+        };
+        let seeds = self.others.iter().copied().chain(&made.reseeded);
+        Ok(Rivals {
+            untrained: &made.untrained,
+            shuffled: [rival(&made.shuffled)?],
+            seeds: seeds.map(rival).collect::<Result<_>>()?,
+        })
     }
 
     fn channel(
@@ -196,52 +237,62 @@ impl Explaining<'_> {
         choice: &Choice,
         side: TowerSide,
         items: &Items,
-        untrained: &Towers,
+        rivals: &Rivals<'_>,
         found: &mut Causes,
     ) -> Result<()> {
         let m = self.material;
-        let (tower, other, inputs, matched, shared) = match side {
-            TowerSide::Image => (
-                m.towers.image(),
-                untrained.image(),
-                &items.pixels,
-                &m.test.neural[choice.level],
-                &m.choice.neural[choice.level],
-            ),
-            TowerSide::Neural => (
-                m.towers.neural(),
-                untrained.neural(),
-                &items.responses,
-                &m.test.image[choice.level],
-                &m.choice.image[choice.level],
-            ),
+        let tower = side.tower(m.towers);
+        let (inputs, matched, shared) = match side {
+            TowerSide::Image => (&items.pixels, &m.test.neural[choice.level], &m.choice.neural[choice.level]),
+            TowerSide::Neural => {
+                (&items.responses, &m.test.image[choice.level], &m.choice.image[choice.level])
+            }
         };
         let maps = centred(matched, shared, choice.channel, &items.rows);
         let level = m.levels[choice.level].name.clone();
-        let target = || Target::channel_matching(level.clone(), choice.channel, maps.clone());
-        let explainer = Explainer::new(tower, target())?;
+        let target = |channel| Target::channel_matching(level.clone(), channel, maps.clone());
+        let explainer = Explainer::new(tower, target(choice.channel))?;
+        let own = m.choice.image[choice.level].index_axis(Axis(1), choice.channel);
+        let counterparts = |rivals: &[Rival<'_>]| -> Vec<usize> {
+            rivals.iter().map(|rival| counterpart(own, &rival.maps[choice.level])).collect()
+        };
+        let (of_shuffled, of_seeds) = (counterparts(&rivals.shuffled), counterparts(&rivals.seeds));
         let seed = self.seed.child(side.name()).index(choice.level).index(choice.channel);
         let gradients = explainer.gradient_error(inputs, 2, 1e-3, seed.child("gradient"))?;
         for method in self.methods(side) {
             let seed = seed.child(&method.to_string());
-            let attribute = |tower: &dyn Tower| {
-                let explainer = Explainer::new(tower, target())?;
+            let attribute_of = |tower: &dyn Tower, channel| {
+                let explainer = Explainer::new(tower, target(channel))?;
                 self.explain(&explainer, method, inputs, seed.child("samples"))
             };
+            let attribute = |tower: &dyn Tower| attribute_of(tower, choice.channel);
             let attribution = attribute(tower)?;
+            let of_rivals = |rivals: &[Rival<'_>], channels: &[usize]| -> Result<Vec<Attribution>> {
+                let each = rivals.iter().zip(channels);
+                Ok(each
+                    .map(|(rival, &channel)| attribute_of(side.tower(rival.towers), channel))
+                    .collect::<dina_interp::Result<_>>()?)
+            };
             let config = CascadeConfig {
                 redraws: self.config.redraws,
                 bootstrap: self.bootstrap(),
                 ..Default::default()
             };
             let cascade = cascade(tower, &attribute, &config, seed.child("cascade"))?;
-            let untrained =
-                similarity(&attribution, &attribute(other)?, &self.bootstrap(), seed.child("untrained"))?;
+            let alike = |others: &[Attribution], name: &str| {
+                let all: Vec<&Attribution> = std::iter::once(&attribution).chain(others).collect();
+                agreement(&all, &self.bootstrap(), seed.child(name))
+            };
+            let untrained = alike(&[attribute(side.tower(rivals.untrained))?], "untrained")?;
+            let shuffled = alike(&of_rivals(&rivals.shuffled, &of_shuffled)?, "shuffled")?;
+            let seeds = alike(&of_rivals(&rivals.seeds, &of_seeds)?, "seeds")?;
             let perturbation = self.perturb(&explainer, inputs, &attribution, seed)?;
             let mut checks = Checks::new()
                 .with(Check::gradient(gradients, 0.05))
                 .with(cascade.check)
-                .with(untrained.differs(CheckKind::Untrained, config.largest));
+                .with(untrained.differs(CheckKind::Untrained, config.largest))
+                .with(shuffled.differs(CheckKind::LabelRandomisation, config.largest))
+                .with(seeds.agrees(config.largest));
             for test in [&perturbation.deletion, &perturbation.insertion] {
                 checks = checks.with(test.check);
             }
@@ -257,6 +308,8 @@ impl Explaining<'_> {
                 completeness: attribution.completeness,
                 cascade: Some(cascade),
                 untrained: Some(untrained),
+                shuffled: Some(shuffled),
+                seeds: Some(seeds),
                 perturbation: Some(perturbation),
                 checks,
                 footprint: self.footprint(side, &attribution.values),
@@ -403,6 +456,46 @@ impl Explaining<'_> {
         found.tensors.push((tensor, inputs));
         Ok(())
     }
+}
+
+/// Towers made for comparison.
+struct RivalTowers {
+    untrained: Towers,
+    shuffled: Towers,
+    reseeded: Option<Towers>,
+}
+
+/// What attributions are compared with: towers that know nothing, towers that learned from wrong pairs, and towers that learned
+/// the same from another seed.
+struct Rivals<'a> {
+    untrained: &'a Towers,
+    shuffled: [Rival<'a>; 1],
+    seeds: Vec<Rival<'a>>,
+}
+
+/// Trained towers with their image maps of the images of choice, per level.
+struct Rival<'a> {
+    towers: &'a Towers,
+    maps: Vec<Array4<f32>>,
+}
+
+/// The channel whose maps correlate most with those of a channel of another tower, `[images, height, width]`: towers that are
+/// trained apart may hold one thing in different channels.
+fn counterpart(own: ArrayView3<'_, f32>, maps: &Array4<f32>) -> usize {
+    let r = |channel: usize| {
+        let other = maps.index_axis(Axis(1), channel);
+        let n = own.len() as f64;
+        let mean = |map: ArrayView3<'_, f32>| map.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+        let (a, b) = (mean(own), mean(other));
+        let (mut product, mut squares) = (0., 0.);
+        for (x, y) in own.iter().zip(other) {
+            product += (f64::from(*x) - a) * (f64::from(*y) - b);
+            squares += (f64::from(*y) - b).powi(2);
+        }
+        if squares > 0. { product / squares.sqrt() } else { f64::NEG_INFINITY }
+    };
+    let correlations: Vec<f64> = (0..maps.len_of(Axis(1))).map(r).collect();
+    (0..correlations.len()).max_by(|&a, &b| correlations[a].total_cmp(&correlations[b])).unwrap_or(0)
 }
 
 /// The maps of a channel of some images, every position without its mean over the images of choice: what all images share

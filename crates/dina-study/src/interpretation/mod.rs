@@ -25,7 +25,7 @@ use self::causes::{Causes, Explaining};
 use self::material::Material;
 use self::neurons::{Neurons, kept};
 use crate::fold::split_hash;
-use crate::{Error, Hashes, Job, Prepared, Profile, Progress, Result, Source, Trained};
+use crate::{Error, Hashes, Job, Prepared, Profile, Progress, Result, Source, Towers, Trained};
 
 /// Level of every test.
 const ALPHA: f64 = 0.05;
@@ -205,7 +205,10 @@ impl Job {
         };
         let material = Material::new(&prepared.dataset, of_fold, towers)?;
         let seed = Seed::new(self.config.seed).child("interpretation");
-        let (shared, choices) = analyse(&material, config, seed, &self.device, progress)?;
+        let members = of_model.members.iter().enumerate();
+        let others: Vec<&Towers> =
+            members.filter(|(index, _)| *index != model).map(|(_, towers)| towers).collect();
+        let (shared, choices) = analyse((&material, &others), config, seed, &self.device, progress)?;
         let Analysed { alignability, profile, footprints, footprint_spread, causes, neural, absent } = shared;
         let results = Interpretation {
             schema: SCHEMA,
@@ -240,9 +243,9 @@ impl Job {
     }
 }
 
-/// Every analysis of one model.
+/// Every analysis of one model; the others are of the same fold.
 fn analyse(
-    material: &Material<'_>,
+    (material, others): (&Material<'_>, &[&Towers]),
     c: &InterpretationConfig,
     seed: Seed,
     device: &Device,
@@ -251,7 +254,7 @@ fn analyse(
     let mut absent = Vec::new();
     let choices = space::choose(material)?;
     let chosen = &choices[..c.channels.min(choices.len())];
-    progress.begin("interpret", 11 + 2 * chosen.len());
+    progress.begin("interpret", 12 + 2 * chosen.len());
     let step = std::sync::atomic::AtomicUsize::new(0);
     let done = |what: &str| {
         progress.advance(step.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, what);
@@ -270,7 +273,7 @@ fn analyse(
     let neurons = Neurons { material, config: c, seed: seed.child("neurons") };
     let neural = neurons.run(&mut absent, &done);
     let neural = kept("neurons", neural, &mut absent);
-    let explaining = Explaining { material, config: c, seed: seed.child("explaining"), device };
+    let explaining = Explaining { material, others, config: c, seed: seed.child("explaining"), device };
     let mut causes = Causes::default();
     let explained = explaining.attribute(chosen, &mut causes, &done);
     kept("attribution", explained, &mut absent);

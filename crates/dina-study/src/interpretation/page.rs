@@ -165,7 +165,16 @@ fn causes(found: &Interpreted) -> Section {
 
 fn checks(r: &Interpretation) -> Table {
     let mut head = vec![words("Channel"), words("Method"), words("Verdict")];
-    head.extend(numbers(&["Completeness", "Redrawn", "Untrained", "Deletion", "Insertion", "Gradients"]));
+    head.extend(numbers(&[
+        "Completeness",
+        "Redrawn",
+        "Untrained",
+        "Shuffled",
+        "Seeds",
+        "Deletion",
+        "Insertion",
+        "Gradients",
+    ]));
     let rows = r
         .attribution
         .iter()
@@ -183,6 +192,8 @@ fn checks(r: &Interpretation) -> Table {
             let kinds = [
                 CheckKind::ParameterRandomisation,
                 CheckKind::Untrained,
+                CheckKind::LabelRandomisation,
+                CheckKind::SeedAgreement,
                 CheckKind::Deletion,
                 CheckKind::Insertion,
                 CheckKind::Gradient,
@@ -194,10 +205,11 @@ fn checks(r: &Interpretation) -> Table {
     Table {
         title: "Whether the attributions can be believed".into(),
         text: format!(
-            "Completeness: largest relative deviation of the sum from the change of the target. Redrawn and untrained: rank correlation of \
-             absolute attributions with those of the tower with all parameters redrawn, and of one with random weights (both should be below \
-             {}). Deletion and insertion: gain of area over random order (should be above 0, with p ≤ 0.05 by {} sign flips over images). \
-             Gradients: largest deviation from finite differences. 95 % intervals over {} images in brackets; an interval that holds its \
+            "Completeness: largest relative deviation of the sum from the change of the target. Redrawn, untrained, shuffled: rank \
+             correlation of absolute attributions with those of the tower with all parameters redrawn, of one with random weights, and of one \
+             trained on images dealt anew among the responses (all should be below {0}). Seeds: the same with towers trained from other seeds \
+             (should be above {0}). Of other towers the channel is explained whose image maps correlate most with this one's. Deletion and insertion: gain of area over random order (should be above 0, with p ≤ 0.05 by {1} sign flips over images). \
+             Gradients: largest deviation from finite differences. 95 % intervals over {2} images in brackets; an interval that holds its \
              limit leaves a check undecided, which does not count as passed.",
             dina_interp::trust::CascadeConfig::default().largest,
             r.config.permutations,
