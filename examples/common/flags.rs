@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use dina_data::simulate::Population;
+use dina_model::BackboneFile;
 use dina_study::{JobConfig, ObjectiveKind, Profile, Source, Start};
 
 /// Where the recording comes from.
@@ -52,6 +53,10 @@ pub struct JobFlags {
     /// What the towers start from: closed-form, a ridge regression that aligns them already, or random
     #[arg(long, value_name = "NAME", default_value_t = Start::ClosedForm)]
     pub start: Start,
+    /// Network with weights whose layers are compared with the responses, as in vgg16:relu3_3,relu5_3=vgg16.safetensors;
+    /// may be given several times
+    #[arg(long = "backbone", value_name = "NAME=FILE")]
+    pub backbones: Vec<BackboneFile>,
     /// Output folder
     #[arg(long, value_name = "DIR", default_value = "dina-out")]
     pub out: PathBuf,
@@ -90,6 +95,7 @@ impl JobFlags {
         config.preset = self.preset;
         config.objective = self.objective;
         config.start = self.start;
+        config.backbones.clone_from(&self.backbones);
         config
     }
 }

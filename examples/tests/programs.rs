@@ -45,6 +45,35 @@ fn session(folder: &Path, neurons: &str, images: &str) -> (PathBuf, PathBuf) {
     (folder.join("recording.mat"), folder.join("images.mat"))
 }
 
+/// With something to rest on decoding is above chance, and with nothing it is not shown to be far from it.
+fn described(basis: &Value) {
+    let value = |of: &Value, field: &str| of[field].as_f64().unwrap();
+    let conditions = basis["conditions"].as_array().unwrap();
+    let names: Vec<&str> = conditions.iter().map(|c| c["name"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), 5, "{names:?}");
+    assert!(value(&conditions[0]["two_way"], "ci_low") > 0.5, "{basis}");
+    for nothing in &conditions[1..] {
+        let two_way = value(&nothing["two_way"], "value");
+        assert!((0.35..0.65).contains(&two_way) && value(&nothing["top1"], "value") < 0.15, "{nothing}");
+    }
+    for reading in ["distractors", "wrong"].iter().flat_map(|part| basis[part].as_array().unwrap()) {
+        assert!(
+            value(reading, "ci_low") <= value(reading, "value") && value(reading, "value") <= 1.,
+            "{reading}"
+        );
+    }
+    let sets = basis["partition"]["sets"].as_array().unwrap();
+    let names: Vec<&str> = sets.iter().map(|set| set["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["pixels", "Gabor energy", "texture", "category"]);
+    assert_eq!(sets[3]["origin"], "label");
+    for set in sets {
+        assert!(
+            value(set, "features") >= 12. && value(&set["alone"], "value") < 1. && set["unique"].is_object()
+        );
+    }
+    assert!(value(&basis["partition"]["all"], "images") >= 40.);
+}
+
 #[test]
 fn a_smoke_run_writes_a_whole_report() {
     let folder = tempfile::tempdir().unwrap();
@@ -80,6 +109,8 @@ fn a_smoke_run_writes_a_whole_report() {
         }
     }
     assert!(results["registration"].is_string());
+    described(&results["basis"]);
+    assert!(out.join("figures/basis-variance.svg").exists());
     // A coarse, a fine and an empty recording of about this size were studied beside it.
     assert_eq!(std::fs::read_dir(out.join("calibration")).unwrap().count(), 3);
     let page = std::fs::read_to_string(out.join("report.html")).unwrap();

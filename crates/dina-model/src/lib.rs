@@ -15,8 +15,8 @@ mod warm_start;
 
 pub use backbone::{
     Activation, Backbone, BackboneConfig, BackboneFeatures, BackboneFile, BackboneName, FeatureOptions,
-    ImageInput, Layer, Network, NetworkConfig, Origin, PixelScale, ResizeFilter, Stage, VggConfig, VitConfig,
-    VitFamily,
+    ImageInput, Layer, Network, NetworkConfig, Origin as BackboneOrigin, PixelScale, ResizeFilter, Stage,
+    VggConfig, VitConfig, VitFamily,
 };
 pub use dina_ops as ops;
 pub use image::{GaborConfig, ImageTower, ImageTowerConfig, LEVEL};

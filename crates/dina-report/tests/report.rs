@@ -22,6 +22,8 @@ fn empty(value: f64) -> Report {
     report.claims = Claims {
         claims: Vec::new(),
         spectrum: Vec::new(),
+        beside: Vec::new(),
+        absent: Vec::new(),
         correction: String::new(),
         calibration: String::new(),
         registration: String::new(),

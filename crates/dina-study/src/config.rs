@@ -4,6 +4,7 @@ use std::str::FromStr;
 use dina_core::ContentHash;
 use dina_data::Preset;
 use dina_data::simulate::{Population, SimulationConfig};
+use dina_model::BackboneFile;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, ObjectiveKind, Parts, Result, Start};
@@ -112,6 +113,10 @@ pub struct JobConfig {
     /// Towers and an objective of a user's own; none by default.
     #[serde(default, skip_serializing_if = "Parts::is_empty")]
     pub parts: Parts,
+    /// Networks with weights, whose layers are looked at beside other features of the images; none by default. No model
+    /// depends on them, and so they are not part of the hash: results name the hash of the weights.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backbones: Vec<BackboneFile>,
 }
 
 /// From this many images on, a held-out test set is large enough to report on, and held-out validation images to
@@ -144,8 +149,18 @@ impl JobConfig {
 
     fn new(source: Source, profile: Profile, seed: u64) -> Self {
         let (objective, start) = (ObjectiveKind::default(), Start::default());
-        let parts = Parts::default();
-        Self { source, profile, seed, folds: None, preset: Preset::Standard, objective, start, parts }
+        let (parts, backbones) = (Parts::default(), Vec::new());
+        Self {
+            source,
+            profile,
+            seed,
+            folds: None,
+            preset: Preset::Standard,
+            objective,
+            start,
+            parts,
+            backbones,
+        }
     }
 
     /// Number of folds for this many usable images; 1 is a held-out test set.
@@ -165,6 +180,7 @@ impl JobConfig {
         let mut stripped = self.clone();
         // How many folds there are is in the split's hash, whether it was asked for or decided.
         stripped.folds = None;
+        stripped.backbones = Vec::new();
         if let Source::Files { recording, images, classes } = &mut stripped.source {
             (*recording, *images, *classes) = (PathBuf::new(), PathBuf::new(), None);
         }

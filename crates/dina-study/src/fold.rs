@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use dina_core::{ContentHash, Seed};
 use dina_data::{
-    DUPLICATE_CORRELATION, Folds, LeakageReport, PixelStatistics, Share, Split, SplitConfig, Views,
-    WindowConfig, WindowEstimate, near_duplicates,
+    DUPLICATE_CORRELATION, FittedPreprocessing, Folds, LeakageReport, PixelStatistics, Share, Split,
+    SplitConfig, Views, WindowConfig, WindowEstimate, near_duplicates,
 };
 use ndarray::{Array2, Array3, Axis};
 use rand::seq::SliceRandom;
@@ -29,6 +29,8 @@ pub struct Fold {
     pub leakage: LeakageReport,
     /// Preprocessed responses to all presentations, presentations x kept neurons.
     pub responses: Arc<Array2<f32>>,
+    /// The preprocessing that was fitted on the training view.
+    pub preprocessing: Arc<FittedPreprocessing>,
     /// Kept neurons, as columns of the recording.
     pub neurons: Vec<usize>,
     /// What the preprocessing did, a sentence each.
@@ -108,6 +110,7 @@ impl Fold {
             leakage,
             neurons: fitted.neurons().to_vec(),
             notes: fitted.notes().to_vec(),
+            preprocessing: Arc::new(fitted),
             responses: Arc::new(responses),
             window,
             split,
@@ -138,6 +141,11 @@ impl Fold {
     /// The same fold with other images for the image tower, standardised and in the same window.
     pub(crate) fn with_images(&self, images: Array3<f32>) -> Self {
         Self { images: Arc::new(images), ..self.clone() }
+    }
+
+    /// The same fold with other preprocessed responses, presentations x kept neurons.
+    pub(crate) fn with_responses(&self, responses: Array2<f32>) -> Self {
+        Self { responses: Arc::new(responses), ..self.clone() }
     }
 
     /// The same fold with its training images dealt anew among their places, so that responses belong to others than those

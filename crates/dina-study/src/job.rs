@@ -110,11 +110,13 @@ impl Job {
         let JobConfig { profile, seed, .. } = self.config;
         let draws = Seed::new(seed).child("claims");
         let Prepared { dataset, summary, folds, .. } = &*prepared;
-        let (findings, spectrum) = watch.time("claims", || {
+        let (findings, spectrum, basis) = watch.time("claims", || {
             let sizes = (Settings::new(profile), profile);
             let case = Case::new(dataset, summary, folds, sizes, draws, &self.device);
             let findings = claims::study(&case, claims, draws, progress)?;
-            Ok::<_, Error>((findings, claims::spectrum(&case, draws.child("spectrum"))?))
+            let spectrum = claims::spectrum(&case, draws.child("spectrum"))?;
+            let basis = claims::basis(&case, &self.config.backbones, draws.child("basis"))?;
+            Ok::<_, Error>((findings, spectrum, basis))
         })?;
         let scope = Scope::matched(claims, summary, profile, seed);
         let store = Store::new(self.out.join("calibration"));
@@ -129,6 +131,7 @@ impl Job {
             registration: here.registration,
             claims: claims::judge(findings, reference.as_ref(), Some(&here)),
             spectrum,
+            basis,
             reference,
             here: Some(here),
         })
@@ -184,6 +187,7 @@ impl Job {
             claims: studied.map_or(Vec::new(), |studied| studied.claims.clone()),
             registration: studied.map(|studied| studied.registration),
             spectrum: studied.map_or(Vec::new(), |studied| studied.spectrum.clone()),
+            basis: studied.map(|studied| studied.basis.clone()),
         };
         let start = Instant::now();
         let material = report::Material {

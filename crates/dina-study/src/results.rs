@@ -7,7 +7,7 @@ use dina_decode::identification::{Decoder, Identification};
 use dina_interp::Alignability;
 use serde::{Deserialize, Serialize};
 
-use crate::claims::{BandIdentification, Judged};
+use crate::claims::{BandIdentification, Basis, Judged};
 use crate::{Comparison, Error, RecordingSummary, Result};
 
 /// Version of the form of `results.json`; it grows when a field changes its meaning.
@@ -53,6 +53,9 @@ pub struct Results {
     /// Identification as a function of spatial frequency.
     #[serde(default)]
     pub spectrum: Vec<BandIdentification>,
+    /// What decoding rests on.
+    #[serde(default)]
+    pub basis: Option<Basis>,
     /// What a reader should know, a sentence each.
     pub notes: Vec<String>,
 }

@@ -3,6 +3,7 @@
 use std::f32::consts::TAU;
 
 use dina_core::{ContentHash, Seed, Stream};
+use dina_report::chart::{Forest, ForestPoint, ForestRow};
 use dina_report::*;
 use rand::RngExt;
 use rand_distr::{Distribution, Normal};
@@ -569,9 +570,35 @@ fn claims(seed: &Seed) -> Claims {
                 images: 280,
             })
             .collect(),
+        beside: vec![beside()],
+        absent: vec!["No categories of the images are known.".into()],
         correction: "Holm over all tests of the study".into(),
         calibration: "Error rates are made up.".into(),
         registration: "0123456789abcdef".into(),
+    }
+}
+
+fn beside() -> Described {
+    let point = |value: f64| Some(ForestPoint { value, interval: Some([value - 0.03, value + 0.03]) });
+    let rows = [("as recorded", 0.95, 0.6), ("noise in place of every image", 0.5, 0.01)];
+    Described {
+        name: "basis-conditions".into(),
+        title: "Identification with and without something to rest on".into(),
+        text: "Made-up shares of identified images with 95\u{a0}% intervals; n = 280 images.".into(),
+        forest: Forest {
+            of: "condition".into(),
+            value: "share identified".into(),
+            series: vec!["two-way".into(), "top 1".into()],
+            rows: rows
+                .map(|(label, a, b)| ForestRow {
+                    label: label.into(),
+                    points: vec![point(a), point(b)],
+                    mark: None,
+                })
+                .into(),
+            row_mark: String::new(),
+            marks: vec![("chance, two-way".into(), 0.5)],
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each function draws one [`Chart`], for a [`Page`](crate::Page) or a file of its own. Values that are not finite are left out
 //! of the picture and empty in its CSV. A chart that nothing can be drawn for keeps the reason, which the page prints in its place.
 
+mod forest;
 mod intervals;
 mod lines;
 mod matrix;
@@ -10,6 +11,7 @@ mod scatter;
 mod screen;
 mod tiles;
 
+pub use forest::{Forest, ForestPoint, ForestRow, forest};
 pub(crate) use intervals::draw as draw_intervals;
 pub use intervals::{IntervalItem, Intervals, intervals};
 pub use lines::{Line, LinePoint, LineStyle, Lines, lines};

@@ -4,7 +4,7 @@ use super::{Drawn, Panel, csv, raw, slug};
 use crate::chart::{self, Caption, IntervalItem, Intervals};
 use crate::format::{counted, interval, p_equals, setting, signed};
 use crate::svg::{Anchor, Drawing, Entry, Key, Marker, Plot, Scale, legend};
-use crate::{Band, Claim, ClaimEffect, Claims, KnownEffect};
+use crate::{Band, Claim, ClaimEffect, Claims, Described, KnownEffect};
 
 const WIDTH: f64 = 420.;
 const ROW: f64 = 20.;
@@ -66,6 +66,12 @@ pub fn panel(claim: &Claim) -> Drawn {
         csv: Some(table(claim)),
         drawing,
     })
+}
+
+/// A figure beside the claims.
+pub fn beside(described: &Described) -> Drawn {
+    let Described { name, title, text, forest } = described;
+    chart::forest(Caption::new(name, title, text), forest).drawn
 }
 
 /// Identification as a function of spatial frequency.

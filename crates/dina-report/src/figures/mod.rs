@@ -66,6 +66,8 @@ pub(crate) struct Panels {
     /// One a claim.
     pub claims: Vec<Drawn>,
     pub spectrum: Option<Drawn>,
+    /// One a figure beside the claims.
+    pub beside: Vec<Drawn>,
     pub identification: Drawn,
     pub pool_size: Drawn,
     pub ranks: Drawn,
@@ -82,6 +84,7 @@ impl Panels {
         let claims = report.claims.get();
         Self {
             spectrum: claims.as_ref().ok().filter(|c| !c.spectrum.is_empty()).map(|c| claims::spectrum(c)),
+            beside: claims.as_ref().map_or(Vec::new(), |c| c.beside.iter().map(claims::beside).collect()),
             claims: claims.map_or(Vec::new(), |c| c.claims.iter().map(claims::panel).collect()),
             identification: identification::panel(report),
             pool_size: pool_size::panel(report),
@@ -100,6 +103,7 @@ impl Panels {
             .into_iter()
             .chain(self.claims)
             .chain(self.spectrum)
+            .chain(self.beside)
             .chain(self.maps)
             .chain(self.alignability)
             .chain([self.towers, self.training, self.reliability])

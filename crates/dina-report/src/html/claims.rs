@@ -128,6 +128,16 @@ pub fn section(claims: Result<&Claims, String>, panels: &Panels, figures: &mut N
                 h3.heading { "Beside claim 2: identification by spatial frequency" }
                 (figures.show(spectrum, "Identification by spatial frequency"))
             }
+            @if !panels.beside.is_empty() {
+                h3.heading { "Beside the claims: what decoding rests on" }
+                p { "A description: nothing is decided by these figures, and no instrument stands behind them." }
+                div.pair {
+                    @for (panel, described) in panels.beside.iter().zip(&claims.beside) {
+                        (figures.show(panel, &described.title))
+                    }
+                }
+                @for reason in &claims.absent { p.note { (reason) } }
+            }
         },
         Err(reason) => absent("The claims", &reason),
     }

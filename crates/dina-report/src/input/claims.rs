@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use crate::chart::Forest;
+
 /// Claims that were put to the test, with the error rates of their instruments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Claims {
@@ -7,12 +9,29 @@ pub struct Claims {
     pub claims: Vec<Claim>,
     /// Identification as a function of spatial frequency; empty where it was not measured.
     pub spectrum: Vec<Band>,
+    /// What decoding rests on, figures beside the claims; nothing is decided by them.
+    pub beside: Vec<Described>,
+    /// Why some of them are absent, a sentence each.
+    pub absent: Vec<String>,
     /// How p was corrected, as a clause: "Holm over all tests of the study".
     pub correction: String,
     /// Where the error rates come from, as a sentence.
     pub calibration: String,
     /// Hash of what was registered before anything was measured.
     pub registration: String,
+}
+
+/// A figure beside the claims.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Described {
+    /// File name without its ending: lower-case letters, digits and hyphens.
+    pub name: String,
+    /// Its title.
+    pub title: String,
+    /// What is seen: quantities, n, what chance is.
+    pub text: String,
+    /// What is drawn.
+    pub forest: Forest,
 }
 
 /// Identification of images that hold one band of spatial frequencies.

@@ -114,6 +114,7 @@ impl Claim for Bands {
 fn name(sight: Sight) -> &'static str {
     match sight {
         Sight::Full => "whole",
+        Sight::Noise => "noise",
         Sight::Coarse => "low_pass",
         Sight::Fine => "high_pass",
         Sight::Octave(_) => "band",

@@ -6,6 +6,9 @@ use dina_core::Seed;
 use dina_data::stimulus::{Crop, Filter, Pass, Pipeline, Resize, Stack, StackTransform};
 use dina_data::{Categories, PixelStatistics};
 use dina_decode::identification::{Decoder, Pool, Trials};
+use ndarray::{Array3, Axis};
+use rand::seq::SliceRandom;
+use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use super::low_level::LowLevel;
@@ -55,6 +58,8 @@ pub enum Sight {
     Coarse,
     /// Spatial frequencies from there upwards.
     Fine,
+    /// Noise in place of every image, the same whenever the image is shown: identity without content.
+    Noise,
     /// The octave of spatial frequencies that begins at [`Sight::LOWEST`] times 2 to the power of this.
     Octave(u8),
 }
@@ -72,7 +77,7 @@ impl Sight {
     fn pass(self) -> Option<Pass> {
         let cutoff = dina_data::simulate::CUTOFF;
         match self {
-            Self::Full => None,
+            Self::Full | Self::Noise => None,
             Self::Coarse => Some(Pass::Low { cutoff }),
             Self::Fine => Some(Pass::High { cutoff }),
             Self::Octave(index) => {
@@ -208,6 +213,36 @@ impl<'a> Case<'a> {
         Ok(decoded)
     }
 
+    /// Identification with spontaneous activity, a bin drawn anew for every trial, in place of the responses to the test
+    /// images; `None` where a fold has fewer bins than test trials, or there is no spontaneous activity.
+    ///
+    /// # Errors
+    /// When a model cannot be trained.
+    pub fn spontaneous(&self, seed: Seed) -> Result<Option<Decoded>> {
+        let aligned = self.aligned(Sight::Full, Pairing::Shown)?;
+        let mut decoded = Decoded::none(Decoder::Dina);
+        for (index, (fold, trained)) in aligned.folds.iter().zip(&aligned.trained).enumerate() {
+            let rows = fold.views(self.dataset)?.test.trials().concat();
+            let bins = self.dataset.recording.spontaneous();
+            let Some(bins) = bins.filter(|bins| bins.nrows() >= rows.len()) else { return Ok(None) };
+            let mut drawn: Vec<usize> = (0..bins.nrows()).collect();
+            let (drawn, _) = drawn.partial_shuffle(&mut seed.index(index).stream("bins"), rows.len());
+            let silence = fold.preprocessing.transform(bins.select(Axis(0), drawn).view())?;
+            let mut responses = fold.responses.as_ref().clone();
+            for (&row, bin) in rows.iter().zip(silence.outer_iter()) {
+                responses.row_mut(row).assign(&bin);
+            }
+            let silent = fold.with_responses(responses);
+            decoded.extend(decode_towers(self.dataset, &silent, trained)?);
+        }
+        Ok(Some(decoded))
+    }
+
+    /// Where towers run.
+    pub(super) fn device(&self) -> &Device {
+        self.device
+    }
+
     /// Categories of the images, where they are known.
     pub fn categories(&self) -> Option<&Categories> {
         self.dataset.categories.as_ref()
@@ -223,6 +258,7 @@ impl<'a> Case<'a> {
             let seed = self.seed.child("models").index(index);
             let seen = match &shown {
                 Some(shown) => self.seen(fold, shown)?,
+                None if sight == Sight::Noise => noise(fold, self.seed.child("noise")),
                 None => fold.clone(),
             };
             let taught = match pairing {
@@ -262,4 +298,15 @@ impl<'a> Case<'a> {
         let towers = train_anew(self.dataset, fold, &config, seed, self.device)?;
         Ok(Trained { members: vec![towers], records: Vec::new() })
     }
+}
+
+/// The fold with standard normal noise in place of every image.
+fn noise(fold: &Fold, seed: Seed) -> Fold {
+    let (count, height, width) = fold.images.dim();
+    let mut images = Array3::zeros((count, height, width));
+    for (index, mut image) in images.outer_iter_mut().enumerate() {
+        let mut stream = seed.index(index).stream("noise");
+        image.iter_mut().for_each(|pixel| *pixel = StandardNormal.sample(&mut stream));
+    }
+    fold.with_images(images)
 }

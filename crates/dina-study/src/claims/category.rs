@@ -1,8 +1,9 @@
 use dina_core::Seed;
 use dina_data::simulate::{Dial, Population};
 use dina_decode::ridge::RidgeDesign;
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::Array2;
 
+use super::explained::{Halves, predicted};
 use super::low_level::Predictors;
 use super::resample::sign_flip;
 use super::{Case, Claim, Effect, Experiment, Measured};
@@ -20,9 +21,6 @@ const SMALLEST: f64 = 0.05;
 
 /// Weights of the category beside the Gabor pyramid, as total variance; chosen on left-out training images.
 const WEIGHTS: [f32; 3] = [0.1, 1., 10.];
-
-/// Penalties in units of the mean eigenvalue of the predictors.
-const PENALTIES: [f64; 9] = [0.01, 0.03, 0.1, 0.3, 1., 3., 10., 30., 100.];
 
 impl Claim for CategoryBeyondLowLevel {
     fn experiment(&self) -> Experiment {
@@ -91,7 +89,7 @@ fn gains(case: &Case<'_>, index: usize, of: &[Option<u32>]) -> Result<Vec<Gain>>
         return Ok(Vec::new());
     }
     let train = views.train.repeat_means(&fold.responses)?;
-    let (first, second) = views.test.halves(&fold.responses)?;
+    let halves = Halves::new(&views, fold)?;
     let low_level = case.low_level(index)?;
     let hot = |ids: &[u32]| one_hot(ids, of);
     let category =
@@ -106,52 +104,16 @@ fn gains(case: &Case<'_>, index: usize, of: &[Option<u32>]) -> Result<Vec<Gain>>
             both = tried;
         }
     }
-    let centre = train.mean_axis(Axis(0)).unwrap_or_else(|| Array1::zeros(train.ncols()));
-    let product = |image: usize, prediction: &dyn Fn(usize) -> f32| -> f64 {
-        let (a, b) = (first.row(image), second.row(image));
-        a.iter()
-            .zip(b)
-            .enumerate()
-            .map(|(n, (a, b))| f64::from((a - prediction(n)) * (b - prediction(n))))
-            .sum()
-    };
-    Ok((0..first.nrows())
+    Ok((0..halves.images())
         .map(|image| {
-            let left = product(image, &|n| low.test[[image, n]]);
-            Gain {
-                gain: left - product(image, &|n| both.test[[image, n]]),
-                left,
-                explainable: product(image, &|n| centre[n]),
-            }
+            let left = halves.left(image, &low.test);
+            Gain { gain: left - halves.left(image, &both.test), left, explainable: halves.explainable(image) }
         })
         .collect())
 }
 
-/// A prediction of held-out images, with the error of left-out training images that it was chosen by.
-#[derive(Clone)]
-struct Predicted {
-    error: f64,
-    test: Array2<f32>,
-}
-
-/// Ridge regression, with the penalty that predicts left-out training images best over all neurons.
-fn predicted(design: &RidgeDesign, test: ArrayView2<'_, f32>, responses: &Array2<f32>) -> Result<Predicted> {
-    let ridge = design.regress(responses.view())?;
-    let mut best: Option<(f64, f64)> = None;
-    for factor in PENALTIES {
-        let penalty = factor * design.mean_eigenvalue();
-        let left_out = ridge.leave_one_out(responses.view(), &[penalty])?;
-        let error = left_out.iter().zip(responses).map(|(p, y)| f64::from(p - y).powi(2)).sum::<f64>();
-        if best.is_none_or(|(least, _)| error < least) {
-            best = Some((error, penalty));
-        }
-    }
-    let (error, penalty) = best.unwrap_or((f64::INFINITY, design.mean_eigenvalue()));
-    Ok(Predicted { error, test: ridge.predict(test, &[penalty])? })
-}
-
 /// A column a category: 1 for images of it.
-fn one_hot(ids: &[u32], of: &[Option<u32>]) -> Array2<f32> {
+pub(super) fn one_hot(ids: &[u32], of: &[Option<u32>]) -> Array2<f32> {
     let categories = of.iter().flatten().max().map_or(0, |&most| most as usize + 1);
     Array2::from_shape_fn((ids.len(), categories), |(row, column)| {
         f32::from(u8::from(of[ids[row] as usize] == Some(column as u32)))

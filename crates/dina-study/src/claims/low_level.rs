@@ -1,5 +1,7 @@
 //! Low-level features of images: a Gabor pyramid in the window of a fold.
 
+use std::sync::Arc;
+
 use dina_decode::gabor::{GaborConfig, GaborPyramid};
 use dina_decode::ridge::RidgeDesign;
 use ndarray::{Array1, Array2, Axis, concatenate};
@@ -46,7 +48,7 @@ impl Predictors {
 /// The Gabor pyramid of the images of a fold, ready to regress on.
 pub(super) struct LowLevel {
     /// Even, odd and energy channels compressed by a square root, at the resolution of the files.
-    pub predictors: Predictors,
+    pub predictors: Arc<Predictors>,
     /// Those of the training images, decomposed.
     pub design: RidgeDesign,
 }
@@ -62,7 +64,8 @@ impl LowLevel {
         let side = |ids: &[u32]| pyramid.features(fold.fine.select(Axis(0), &as_indices(ids)).view());
         let predictors =
             Predictors { train: side(fold.split.train())?, test: side(fold.split.test())? }.standardised();
-        Ok(Self { design: RidgeDesign::new(predictors.train.view(), None)?, predictors })
+        let design = RidgeDesign::new(predictors.train.view(), None)?;
+        Ok(Self { design, predictors: Arc::new(predictors) })
     }
 }
 

@@ -8,16 +8,19 @@
 //! - [`study`]: all claims on one case, corrected together, to [`Finding`]s.
 //! - [`Calibration`]: how often the same study says so on simulated populations where it is true, and where it is
 //!   false; [`judge`] puts it beside the findings.
+//! - [`basis()`]: what decoding rests on, described beside the claims.
 //! - [`cohort`]: the same study of several mice, summed up with mice as the sample.
 
 mod accuracy;
 mod bands;
+mod basis;
 mod calibration;
 mod case;
 mod category;
 mod cohort;
 mod decision;
 mod experiment;
+mod explained;
 mod interactions;
 mod low_level;
 mod regions;
@@ -29,6 +32,7 @@ mod study;
 
 pub use accuracy::Accuracy;
 pub use bands::Bands;
+pub use basis::{Basis, Condition, Origin, Partition, Reading, SetShare, basis};
 pub use calibration::{Calibration, Cell, CellFinding, Rate, Rates, Scope, calibrate};
 pub use case::{Aligned, Case, Pairing, Settings, Sight};
 pub use category::CategoryBeyondLowLevel;

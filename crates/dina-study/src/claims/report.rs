@@ -2,6 +2,7 @@
 
 use dina_report as page;
 
+use super::basis::panels;
 use super::calibration::{Calibration, Rate};
 use super::{BandIdentification, Judged, Studied, Verdict};
 
@@ -10,6 +11,8 @@ pub(crate) fn section(studied: &Studied) -> page::Claims {
     page::Claims {
         claims: studied.claims.iter().map(|judged| claim(judged, studied)).collect(),
         spectrum: studied.spectrum.iter().map(band).collect(),
+        beside: panels(&studied.basis),
+        absent: studied.basis.absent.clone(),
         correction: "Holm over all tests of the study".into(),
         calibration: source(studied),
         registration: studied.registration.to_string(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calibration::{Calibration, Rate, Rates};
 use super::{
-    Accuracy, BandIdentification, Bands, Case, CategoryBeyondLowLevel, DistributedRegions, Experiment,
+    Accuracy, BandIdentification, Bands, Basis, Case, CategoryBeyondLowLevel, DistributedRegions, Experiment,
     Interactions, Settings, SparseNeurons, Verdict, decide,
 };
 use crate::{Dataset, Error, JobConfig, Progress, RecordingSummary, Result, Silent, prepare};
@@ -278,6 +278,8 @@ pub struct Studied {
     pub claims: Vec<Judged>,
     /// Identification as a function of spatial frequency.
     pub spectrum: Vec<BandIdentification>,
+    /// What decoding rests on.
+    pub basis: Basis,
     /// The full calibration of these experiments, where there is one.
     pub reference: Option<Calibration>,
     /// The calibration at about the size of the recording.

@@ -178,6 +178,12 @@ impl TextureStatistics {
         })
     }
 
+    /// All statistics as numbers, in units of the energies of `unit` and in an order that only depends on it: features that
+    /// compare images with each other. Take one image as the unit of all.
+    pub fn relative_to(&self, unit: &Self) -> Vec<f64> {
+        self.groups(unit).into_iter().flat_map(|(_, values)| values).collect()
+    }
+
     /// How far the statistics of another image are from these, group by group.
     ///
     /// # Errors

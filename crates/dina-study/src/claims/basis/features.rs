@@ -1,0 +1,188 @@
+use std::sync::Arc;
+
+use dina_core::{ContentHash, Seed};
+use dina_data::stimulus::{TextureConfig, TextureStatistics};
+use dina_model::{Backbone, BackboneConfig, BackboneFile, FeatureOptions, PixelScale};
+use ndarray::{Array2, ArrayView1, ArrayView3, Axis};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::say;
+use crate::claims::Case;
+use crate::claims::category::one_hot;
+use crate::claims::low_level::Predictors;
+use crate::fold::as_indices;
+use crate::{Fold, Result};
+
+/// Layers of networks are averaged over this many rows and columns.
+const GRID: (usize, usize) = (4, 4);
+
+/// Octaves of texture statistics, at most.
+const OCTAVES: usize = 3;
+
+/// Where features come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Origin {
+    /// The image itself, by a formula.
+    Image,
+    /// What somebody says is in it.
+    Label,
+    /// A network with the weights of a file.
+    Weights {
+        /// Hash of the weights.
+        hash: ContentHash,
+    },
+    /// The same network with random weights: a control for what comes with its architecture, and never semantic.
+    RandomWeights,
+}
+
+/// Features of the training and test images of a fold.
+pub(super) struct FeatureSet {
+    pub name: String,
+    pub origin: Origin,
+    /// Standardised on the training images.
+    pub predictors: Arc<Predictors>,
+}
+
+impl FeatureSet {
+    /// How alike two test images are: the cosine of their features.
+    pub fn alike(&self, a: usize, b: usize) -> f64 {
+        cosine(self.predictors.test.row(a), self.predictors.test.row(b))
+    }
+}
+
+fn cosine(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f64 {
+    let product = f64::from(a.dot(&b));
+    let size = f64::from(a.dot(&a)) * f64::from(b.dot(&b));
+    if size > 0. { product / size.sqrt() } else { 0. }
+}
+
+/// Every set of features that the images of a fold have, in the window of the fold.
+pub(super) fn feature_sets(
+    case: &Case<'_>,
+    index: usize,
+    backbones: &[BackboneFile],
+    seed: Seed,
+    absent: &mut Vec<String>,
+) -> Result<Vec<FeatureSet>> {
+    let fold = &case.folds[index];
+    let of_image = |name: &str, predictors: Arc<Predictors>| FeatureSet {
+        name: name.into(),
+        origin: Origin::Image,
+        predictors,
+    };
+    let mut sets = vec![
+        of_image("pixels", Arc::new(pixels(fold))),
+        of_image("Gabor energy", case.low_level(index)?.predictors.clone()),
+    ];
+    let shown = case.dataset.images.crop_resize(&fold.window.window, fold.degrees_per_pixel)?;
+    match texture(fold, shown.view()) {
+        Some(predictors) => sets.push(of_image("texture", Arc::new(predictors?))),
+        None => say(
+            absent,
+            "The window has too few pixels, or an image in it no contrast, for statistics of texture.".into(),
+        ),
+    }
+    match case.categories() {
+        Some(categories) => {
+            let hot = |ids: &[u32]| one_hot(ids, &categories.of);
+            let predictors =
+                Predictors { train: hot(fold.split.train()), test: hot(fold.split.test()) }.standardised();
+            let predictors = Arc::new(predictors);
+            sets.push(FeatureSet { name: "category".into(), origin: Origin::Label, predictors });
+        }
+        None => say(absent, "No categories of the images are known.".into()),
+    }
+    for backbone in backbones {
+        sets.extend(layers(case, fold, backbone, shown.view(), seed)?);
+    }
+    Ok(sets)
+}
+
+/// The images of the image tower.
+fn pixels(fold: &Fold) -> Predictors {
+    let side = |ids: &[u32]| {
+        let images = fold.select(ids);
+        let (count, height, width) = images.dim();
+        Array2::from_shape_fn((count, height * width), |(image, pixel)| {
+            images[[image, pixel / width, pixel % width]]
+        })
+    };
+    Predictors { train: side(fold.split.train()), test: side(fold.split.test()) }.standardised()
+}
+
+/// Portilla and Simoncelli's statistics of the window as one texture; `None` where it is too small or an image of it
+/// uniform.
+fn texture(fold: &Fold, images: ArrayView3<'_, f32>) -> Option<Result<Predictors>> {
+    let (_, height, width) = images.dim();
+    // Four pixels have to be left in the residual.
+    let scales = (height.min(width) / 4).checked_ilog2()?.min(OCTAVES as u32) as usize;
+    if scales == 0 {
+        return None;
+    }
+    let config = TextureConfig { scales, neighbourhood: 3, ..TextureConfig::default() };
+    let ids = [fold.split.train(), fold.split.test()].concat();
+    let measured: Option<Vec<TextureStatistics>> = as_indices(&ids)
+        .into_par_iter()
+        .map(|image| TextureStatistics::measure(images.index_axis(Axis(0), image), &config).ok())
+        .collect();
+    let measured = measured?;
+    let values: Vec<Vec<f64>> = measured.iter().map(|one| one.relative_to(&measured[0])).collect();
+    let width = values[0].len();
+    let of = |rows: &[Vec<f64>]| {
+        let flat: Vec<f32> = rows.iter().flatten().map(|&v| v as f32).collect();
+        Array2::from_shape_vec((rows.len(), width), flat)
+            .map_err(|_| dina_core::Error::shape("texture statistics", [rows.len(), width], [0]))
+    };
+    let (train, test) = values.split_at(fold.split.train().len());
+    let predictors = of(train).and_then(|train| Ok(Predictors { train, test: of(test)? }.standardised()));
+    Some(predictors.map_err(Into::into))
+}
+
+/// The layers of a network, and the same with random weights.
+fn layers(
+    case: &Case<'_>,
+    fold: &Fold,
+    file: &BackboneFile,
+    images: ArrayView3<'_, f32>,
+    seed: Seed,
+) -> Result<Vec<FeatureSet>> {
+    let (_, height, width) = images.dim();
+    let mut config = BackboneConfig::new(&file.name, (height, width));
+    config.input = config.input.with_pixels(PixelScale::Bytes);
+    let mut sets = Vec::new();
+    for random in [false, true] {
+        let network = if random {
+            Backbone::random(config.clone(), seed, case.device())?
+        } else {
+            Backbone::load(config.clone(), &file.path, case.device())?
+        };
+        let origin = match network.origin() {
+            dina_model::BackboneOrigin::File { weights, .. } => Origin::Weights { hash: *weights },
+            // Whatever does not come out of a file was not trained.
+            _ => Origin::RandomWeights,
+        };
+        let options = FeatureOptions { grid: Some(GRID), ..FeatureOptions::default() };
+        let of = |ids: &[u32]| network.features(images.select(Axis(0), &as_indices(ids)).view(), &options);
+        for (train, test) in of(fold.split.train())?.into_iter().zip(of(fold.split.test())?) {
+            let level = train.level.name.clone();
+            let flat = |values: ndarray::Array4<f32>| {
+                let count = values.len_of(Axis(0));
+                let width = values.len() / count.max(1);
+                values
+                    .into_shape_with_order((count, width))
+                    .map_err(|_| dina_core::Error::shape("features", [count, width], [0]))
+            };
+            let predictors = Predictors { train: flat(train.values)?, test: flat(test.values)? };
+            let control = if random { ", random weights" } else { "" };
+            sets.push(FeatureSet {
+                name: format!("{} {level}{control}", file.name.network),
+                origin,
+                predictors: Arc::new(predictors.standardised()),
+            });
+        }
+    }
+    Ok(sets)
+}

@@ -1,0 +1,130 @@
+//! From the description to figures of the report.
+
+use dina_report::Described;
+use dina_report::chart::{Forest, ForestPoint, ForestRow};
+
+use super::{Basis, Condition, Partition, Reading};
+
+/// Its figures.
+pub(in crate::claims) fn panels(basis: &Basis) -> Vec<Described> {
+    let mut panels = vec![conditions(&basis.conditions), distractors(&basis.distractors), wrong(basis)];
+    panels.extend(basis.partition.as_ref().map(partition));
+    panels.retain(|panel| !panel.forest.rows.is_empty());
+    panels
+}
+
+fn point(reading: &Reading) -> Option<ForestPoint> {
+    Some(ForestPoint { value: reading.value, interval: Some([reading.ci_low, reading.ci_high]) })
+}
+
+fn most_images<'a>(readings: impl IntoIterator<Item = &'a Reading>) -> String {
+    let most = readings.into_iter().map(|reading| reading.images).max().unwrap_or(0);
+    format!("95\u{a0}% intervals, images resampled; n = {most} images")
+}
+
+fn conditions(found: &[Condition]) -> Described {
+    let rows = found.iter().map(|condition| ForestRow {
+        label: condition.name.clone(),
+        points: vec![point(&condition.two_way), point(&condition.top1)],
+        mark: None,
+    });
+    let top1 = found.first().map_or(0., |condition| condition.top1.chance);
+    Described {
+        name: "basis-conditions".into(),
+        title: "Identification with and without something to rest on".into(),
+        text: format!(
+            "How often the image shown is more similar to the response than a random other one (two-way, chance 0.5), and than all \
+             others (top 1, chance {top1:.4}). {}. Noise in place of every image is the same noise whenever the image is shown.",
+            most_images(found.iter().map(|condition| &condition.two_way))
+        ),
+        forest: Forest {
+            of: "condition".into(),
+            value: "share identified".into(),
+            series: vec!["two-way".into(), "top 1".into()],
+            rows: rows.collect(),
+            row_mark: String::new(),
+            marks: vec![("chance, two-way".into(), 0.5)],
+        },
+    }
+}
+
+fn distractors(found: &[Reading]) -> Described {
+    let row = |reading: &Reading| ForestRow {
+        label: reading.name.clone(),
+        points: vec![point(reading)],
+        mark: None,
+    };
+    Described {
+        name: "basis-distractors".into(),
+        title: "Against which other images".into(),
+        text: format!(
+            "How often the image shown is more similar to the response than another test image of a kind. Most and least alike: the tenth \
+             of the other images whose features are nearest to, or farthest from, those of the image shown (cosine). {}; chance is \
+             0.5.",
+            most_images(found)
+        ),
+        forest: Forest {
+            of: "distractors".into(),
+            value: "two-way identification".into(),
+            series: vec!["two-way".into()],
+            rows: found.iter().map(row).collect(),
+            row_mark: String::new(),
+            marks: vec![("chance".into(), 0.5)],
+        },
+    }
+}
+
+fn wrong(basis: &Basis) -> Described {
+    let row = |reading: &Reading| ForestRow {
+        label: reading.name.clone(),
+        points: vec![point(reading)],
+        mark: Some(reading.chance),
+    };
+    Described {
+        name: "basis-wrong".into(),
+        title: "What the best wrong answer shares with the image shown".into(),
+        text: format!(
+            "Of features: of the other wrong answers, the share that is less like the image shown than the best wrong answer is. Of \
+             categories: how often they are the same. The best wrong answer beats the right one in {:.1}\u{a0}% of trials. {}.",
+            100. * basis.wrong_share,
+            most_images(&basis.wrong)
+        ),
+        forest: Forest {
+            of: "shared".into(),
+            value: "share".into(),
+            series: vec!["best wrong answer".into()],
+            rows: basis.wrong.iter().map(row).collect(),
+            row_mark: "chance".into(),
+            marks: Vec::new(),
+        },
+    }
+}
+
+fn partition(found: &Partition) -> Described {
+    let mut rows = vec![ForestRow { label: "all".into(), points: vec![point(&found.all), None], mark: None }];
+    rows.extend(found.sets.iter().map(|set| ForestRow {
+        label: set.name.clone(),
+        points: vec![point(&set.alone), set.unique.as_ref().and_then(point)],
+        mark: None,
+    }));
+    Described {
+        name: "basis-variance".into(),
+        title: "What explains the responses".into(),
+        text: format!(
+            "Share of the explainable variance of all neurons, for held-out images, that ridge regression on a set of features explains \
+             alone, and that all sets together explain beyond all but this one. Free of noise by products of two halves of the repeats; \
+             weights of the sets and penalty chosen on left-out images among at most {} training images; negative where features do not \
+             generalise. Networks of random weights are a control and no part of all. {}.",
+            found.training_images,
+            most_images([&found.all])
+        ),
+        forest: Forest {
+            of: "features".into(),
+            value: "explained share of explainable variance".into(),
+            series: vec!["alone".into(), "beyond all others".into()],
+            rows,
+            row_mark: String::new(),
+            marks: vec![("nothing".into(), 0.)],
+        },
+    }
+}
