@@ -171,7 +171,7 @@ fn interprets(out: &Path) {
     for a in attributions {
         assert_eq!(shape(a["tensor"].as_str().unwrap())[0], a["images"].as_array().unwrap().len());
         let checks = a["checks"]["checks"].as_array().unwrap();
-        assert_eq!(checks.len(), 5, "{a}");
+        assert_eq!(checks.len(), 7, "{a}");
         let passed = checks.iter().all(|c| c["verdict"] == "passed");
         let complete = a["completeness"].is_null() || a["completeness"]["complete"] == true;
         assert_eq!(a["trusted"], passed && complete);

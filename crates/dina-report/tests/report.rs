@@ -267,6 +267,7 @@ fn a_complete_report_has_every_figure() {
                 "claim-category",
                 "claim-sparse",
                 "claim-spectrum",
+                "basis-conditions",
                 "maps-v1",
                 "alignability-v1",
                 "towers",
@@ -318,7 +319,7 @@ fn what_is_missing_is_named_with_its_reason() {
 fn hostile_names_stay_text() {
     let report = hostile();
     let figures = check_figures(&report);
-    assert_eq!(figures.len(), 15);
+    assert_eq!(figures.len(), 16);
     let page = check_page(&report);
     assert!(page.contains("&lt;script"));
     let folder = tempfile::tempdir().unwrap();
