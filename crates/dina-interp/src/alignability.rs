@@ -1,3 +1,5 @@
+use std::fmt;
+
 use dina_core::{ArrayLike, Error as CoreError, Seed};
 use dina_stats::permutation::{Tail, step_down_max_t};
 use ndarray::{Array2, ArrayView2, ArrayView4, ArrayViewD, Axis, Ix4, s};
@@ -34,6 +36,22 @@ pub struct Alignability {
     pub coverage: f64,
     /// One entry a channel.
     pub channels: Vec<ChannelAlignability>,
+}
+
+impl fmt::Display for Alignability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found = self.channels.iter().filter(|c| c.p_adjusted <= 0.05).count();
+        let of = self.channels.len();
+        match found {
+            0 => write!(f, "no evidence of alignment in any of {of} channels")?,
+            _ => {
+                let largest = self.channels.iter().map(|c| c.r).fold(f64::NEG_INFINITY, f64::max);
+                write!(f, "{found} of {of} channels aligned, largest r = {largest:.2}")?;
+            }
+        }
+        let Self { images, permutations, .. } = self;
+        write!(f, " (adjusted p <= 0.05, step-down maxT, {images} images, {permutations} permutations)")
+    }
 }
 
 /// Alignability of one channel.

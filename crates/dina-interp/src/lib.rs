@@ -17,6 +17,7 @@ mod testing;
 pub mod trust;
 
 pub use alignability::{Alignability, AlignabilityConfig, ChannelAlignability, alignability};
+pub use dina_core::Seed;
 pub use error::{Error, Result};
 pub use score::{alignment_scores, top_one_scores, two_way_scores};
 pub use shape_texture::{

@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release -p dina-stats --example six_mice
 
-use dina_core::Seed;
+use dina_stats::Seed;
 use dina_stats::bootstrap::{Bootstrap, Resampling};
 use dina_stats::comparison::{Paired, SignTable};
 use dina_stats::meta::random_effects;

@@ -56,6 +56,7 @@ mod sentence;
 pub mod similarity;
 pub mod sparseness;
 
+pub use dina_core::Seed;
 pub use error::{Error, Result};
 
 /// Compiles the example of the README.
