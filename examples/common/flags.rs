@@ -73,22 +73,26 @@ pub enum DeviceKind {
     Metal,
 }
 
+impl DataFlags {
+    /// The job on this recording, or on a simulated one.
+    pub fn config(&self, population: Option<Population>, profile: Profile, seed: u64) -> JobConfig {
+        let mut config = match (&self.recording, &self.images) {
+            (Some(recording), Some(images)) => {
+                JobConfig::recorded(recording.clone(), images.clone(), self.classes.clone(), profile, seed)
+            }
+            _ => JobConfig::simulated(profile, seed),
+        };
+        if let (Some(population), Source::Simulated(simulation)) = (population, &mut config.source) {
+            simulation.population = population;
+        }
+        config
+    }
+}
+
 impl JobFlags {
     /// The configuration that these flags mean.
     pub fn config(&self) -> JobConfig {
-        let mut config = match (&self.data.recording, &self.data.images) {
-            (Some(recording), Some(images)) => JobConfig::recorded(
-                recording.clone(),
-                images.clone(),
-                self.data.classes.clone(),
-                self.profile,
-                self.seed,
-            ),
-            _ => JobConfig::simulated(self.profile, self.seed),
-        };
-        if let (Some(population), Source::Simulated(simulation)) = (self.population, &mut config.source) {
-            simulation.population = population;
-        }
+        let mut config = self.data.config(self.population, self.profile, self.seed);
         if let Some(folds) = self.folds {
             config.folds = Some(folds.into());
         }

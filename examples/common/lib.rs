@@ -9,5 +9,5 @@ mod table;
 pub use flags::{DataFlags, DeviceKind, JobFlags};
 pub use jobs::{EngineKind, JobsFlags};
 pub use progress::Terminal;
-pub use run::{device, exit, job, run_with, summary_lines, trained};
+pub use run::{device, exit, job, run_with, set_threads, summary_lines, trained};
 pub use table::Table;

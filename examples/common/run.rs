@@ -28,7 +28,7 @@ pub fn trained(flags: &JobFlags, progress: &Terminal) -> Result<(Job, Prepared, 
 }
 
 /// Fixes the number of threads of everything that computes. Has to come before any of it starts.
-fn set_threads(threads: Option<usize>) -> usize {
+pub fn set_threads(threads: Option<usize>) -> usize {
     let Some(threads) = threads else {
         return std::thread::available_parallelism().map_or(1, usize::from);
     };

@@ -10,7 +10,8 @@
 //! - [`ModelConfig`], [`Towers`], [`Training`]: what is trained and how.
 //! - [`ObjectiveKind`], [`ObjectiveConfig`], [`Start`]: what they are trained for, and from where.
 //! - [`Parts`]: towers and objectives of a user's own in their place.
-//! - [`compare_objectives`]: the same towers under several objectives, at equal budget.
+//! - [`compare_objectives`], [`claims_by_objective`]: the same towers under several objectives, at equal budget, and what claims come
+//!   to with them; `objectives.json` is an [`ObjectiveReport`].
 //! - [`decode`], [`identification`], [`compare`]: DINA and the baselines on the same queries.
 //! - [`claims`]: registered experiments, with the measured error rates of their instruments.
 //! - [`jobs`]: independent pieces of work, on this machine or on a cluster.
@@ -50,8 +51,8 @@ pub use interpretation::{
 pub use job::{Job, Prepared};
 pub use objective::{ObjectiveConfig, ObjectiveKind, Start, WeightedObjective};
 pub use objectives::{
-    MapCharacteristics, ObjectiveComparison, ObjectivePair, ObjectiveRun, ObjectiveStudy, SeedDifference,
-    compare_objectives,
+    MapCharacteristics, ObjectiveComparison, ObjectiveFinding, ObjectivePair, ObjectiveReport, ObjectiveRun,
+    ObjectiveStudy, SeedDifference, claims_by_objective, compare_objectives,
 };
 pub use parts::Parts;
 pub use progress::{Progress, Silent};

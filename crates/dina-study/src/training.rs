@@ -352,19 +352,31 @@ fn check_categories(categories: &Categories, train: &[u32], objective: Objective
     )))
 }
 
-/// A model of a fold that is not kept on disk: stopped on the validation images, where there are any.
+/// Which step of a training is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The best on the validation images, where there are any.
+    Best,
+    /// The last.
+    Last,
+}
+
+/// A model of a fold that is not kept on disk.
 pub(crate) fn train_anew(
     dataset: &Dataset,
     fold: &Fold,
     config: &ModelConfig,
-    seed: Seed,
+    (seed, ending): (Seed, Ending),
     device: &Device,
 ) -> Result<Towers> {
     let mut common = Common::new(dataset, fold, config, device)?;
     let start = common.weights(config, device)?;
     let towers = Towers::started(config.clone(), seed, device, start)?;
     if config.train.steps > 0 {
-        let validation = Validation::new(dataset, fold)?;
+        let validation = match ending {
+            Ending::Best => Validation::new(dataset, fold)?,
+            Ending::Last => None,
+        };
         let score = || validation.as_ref().map(|validation| validation.score(&towers)).transpose();
         let mut trainer = Trainer::new(towers.model(), config.train, seed, dataset.hash)?;
         trainer.run::<Error>(&common.data, score, |_| Ok(()))?;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::low_level::LowLevel;
 use crate::decoding::decode_towers;
 use crate::job::primary;
-use crate::training::{model_config, train_anew};
+use crate::training::{Ending, model_config, train_anew};
 use crate::{
     Dataset, Decoded, Fold, ObjectiveKind, Profile, RecordingSummary, Result, Start, Towers, Trained,
 };
@@ -138,6 +138,15 @@ impl<K: Ord, V> Cache<K, V> {
     }
 }
 
+/// How the towers of a case come about; by default in closed form.
+#[derive(Debug, Clone, Copy, Default)]
+struct Recipe {
+    objective: ObjectiveKind,
+    start: Start,
+    /// That of the main job, where none is given.
+    learning_rate: Option<f64>,
+}
+
 /// A recording under study: what every claim is measured on, with the models that claims have in common.
 pub struct Case<'a> {
     /// The recording and its images.
@@ -150,6 +159,7 @@ pub struct Case<'a> {
     pub settings: Settings,
     /// Size of the towers.
     pub profile: Profile,
+    recipe: Recipe,
     seed: Seed,
     device: &'a Device,
     models: Cache<(Sight, Pairing), Aligned>,
@@ -173,11 +183,19 @@ impl<'a> Case<'a> {
             trials,
             settings,
             profile,
+            recipe: Recipe::default(),
             seed,
             device,
             models: Cache::default(),
             low_level: Cache::default(),
         }
+    }
+
+    /// The same with towers that are trained for an objective, from a start, at a peak learning rate: for all
+    /// [`Settings::steps`], without an early end, which would favour objectives that are trained on retrieval.
+    pub fn trained_for(mut self, objective: ObjectiveKind, start: Start, learning_rate: f64) -> Self {
+        self.recipe = Recipe { objective, start, learning_rate: Some(learning_rate) };
+        self
     }
 
     /// The aligned model of a sight: towers in the closed form that training starts from, trained for
@@ -291,11 +309,12 @@ impl<'a> Case<'a> {
     }
 
     fn train(&self, fold: &Fold, seed: Seed) -> Result<Trained> {
-        let mut config =
-            model_config(self.dataset, fold, self.profile, ObjectiveKind::InfoNce, Start::ClosedForm)?;
+        let Recipe { objective, start, learning_rate } = self.recipe;
+        let mut config = model_config(self.dataset, fold, self.profile, objective, start)?;
+        config.train.learning_rate = learning_rate.unwrap_or(config.train.learning_rate);
         config.train.steps = self.settings.steps;
         config.train.validate_every = self.settings.steps.max(1);
-        let towers = train_anew(self.dataset, fold, &config, seed, self.device)?;
+        let towers = train_anew(self.dataset, fold, &config, (seed, Ending::Last), self.device)?;
         Ok(Trained { members: vec![towers], records: Vec::new() })
     }
 }

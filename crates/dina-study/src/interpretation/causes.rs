@@ -21,7 +21,7 @@ use super::InterpretationConfig;
 use super::material::{Material, arrays};
 use super::space::Choice;
 use crate::towers::{image_tensor, response_tensor};
-use crate::training::train_anew;
+use crate::training::{Ending, train_anew};
 use crate::{Fold, Result, Towers};
 
 /// Which tower's input is explained.
@@ -209,8 +209,9 @@ impl Explaining<'_> {
     fn rival_towers(&self) -> Result<RivalTowers> {
         let m = self.material;
         let config = m.towers.config();
-        let train =
-            |fold: &Fold, name: &str| train_anew(m.dataset, fold, config, self.seed.child(name), self.device);
+        let train = |fold: &Fold, name: &str| {
+            train_anew(m.dataset, fold, config, (self.seed.child(name), Ending::Best), self.device)
+        };
         Ok(RivalTowers {
             untrained: Towers::new(config.clone(), self.seed.child("untrained"), self.device)?,
             shuffled: train(&m.fold.permuted(self.seed.child("pairing")), "shuffled")?,

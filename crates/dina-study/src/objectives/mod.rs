@@ -1,5 +1,8 @@
 //! The same towers under several objectives: is a finding one of V1, or one of the contrastive loss?
 
+mod findings;
+mod report;
+
 use candle_core::Device;
 use dina_core::{ContentHash, Seed};
 use dina_decode::identification::{Evaluation, Figures, Trials};
@@ -20,6 +23,9 @@ use crate::{
     Dataset, Error, Fold, Measure, ObjectiveKind, Profile, Progress, Result, Start, Towers, Trained,
     TrainingRecord,
 };
+
+pub use findings::{ObjectiveFinding, claims_by_objective};
+pub use report::ObjectiveReport;
 
 /// Significance level of the channels that are counted as aligned.
 const ALPHA: f64 = 0.05;
