@@ -56,7 +56,14 @@ fn described(basis: &Value) {
         let two_way = value(&nothing["two_way"], "value");
         assert!((0.35..0.65).contains(&two_way) && value(&nothing["top1"], "value") < 0.15, "{nothing}");
     }
-    for reading in ["distractors", "wrong"].iter().flat_map(|part| basis[part].as_array().unwrap()) {
+    let restricted = basis["restricted"].as_array().unwrap();
+    assert_eq!(restricted.len(), 4, "{restricted:?}");
+    // The default population knows nothing of categories.
+    assert!(value(&restricted[3]["two_way"], "value") < value(&restricted[0]["two_way"], "ci_low"));
+    assert_eq!(basis["category"].as_array().unwrap().len(), 6);
+    for reading in
+        ["distractors", "wrong", "category"].iter().flat_map(|part| basis[part].as_array().unwrap())
+    {
         assert!(
             value(reading, "ci_low") <= value(reading, "value") && value(reading, "value") <= 1.,
             "{reading}"

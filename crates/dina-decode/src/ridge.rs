@@ -81,6 +81,16 @@ impl RidgeDesign {
         self.0.eigenvalues.iter().sum::<f64>() / smaller as f64
     }
 
+    /// Predictors (samples x predictors) in the coordinates of V, samples x rank: centred, and as good for ridge regression as
+    /// they are themselves, with no more columns than there were samples. Where there are many predictors, later
+    /// regressions on them, on parts of the samples or together with others, are cheaper.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of predictors, [`Error::NotFinite`].
+    pub fn coordinates(&self, x: ArrayView2<f32>) -> Result<Array2<f32>> {
+        self.0.coordinates(x)
+    }
+
     /// Regresses targets (samples x targets) on the predictors, for all penalties at once.
     ///
     /// # Errors

@@ -21,7 +21,6 @@ fn empty(value: f64) -> Report {
     report.identification = Vec::new();
     report.claims = Claims {
         claims: Vec::new(),
-        spectrum: Vec::new(),
         beside: Vec::new(),
         absent: Vec::new(),
         correction: String::new(),
@@ -107,9 +106,11 @@ fn filled_with(value: f64) -> Report {
             claim.controls.iter_mut().for_each(|c| c.value = value);
             claim.known.iter_mut().for_each(|k| k.effect = value);
         }
-        for band in &mut claims.spectrum {
-            (band.sensitivity, band.ci_low, band.ci_high) = (value, value, value);
-            band.edges = Some([value, value]);
+        for row in claims.beside.iter_mut().flat_map(|figure| &mut figure.forest.rows) {
+            row.mark = Some(value);
+            for point in row.points.iter_mut().flatten() {
+                (point.value, point.interval) = (value, Some([value, value]));
+            }
         }
     }
     if let Part::Present(levels) = &mut report.alignability {
@@ -266,7 +267,6 @@ fn a_complete_report_has_every_figure() {
                 "claim-fine",
                 "claim-category",
                 "claim-sparse",
-                "claim-spectrum",
                 "basis-conditions",
                 "maps-v1",
                 "alignability-v1",
@@ -319,7 +319,7 @@ fn what_is_missing_is_named_with_its_reason() {
 fn hostile_names_stay_text() {
     let report = hostile();
     let figures = check_figures(&report);
-    assert_eq!(figures.len(), 16);
+    assert_eq!(figures.len(), 15);
     let page = check_page(&report);
     assert!(page.contains("&lt;script"));
     let folder = tempfile::tempdir().unwrap();

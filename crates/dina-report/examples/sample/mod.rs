@@ -559,17 +559,6 @@ fn claims(seed: &Seed) -> Claims {
             claim("category", second, "Responses carry the category.", ClaimVerdict::Inconclusive, f64::NAN),
             claim("sparse", "Claim 4: sparse neurons", "Few neurons do it.", ClaimVerdict::NotValidated, 0.3),
         ],
-        spectrum: [None, Some([0.0125, 0.025]), Some([0.025, 0.05]), Some([0.05, 0.1])]
-            .into_iter()
-            .zip([4.6, 2.1, 3.4, 1.2])
-            .map(|(edges, sensitivity)| Band {
-                edges,
-                sensitivity,
-                ci_low: sensitivity - 0.2,
-                ci_high: sensitivity + 0.2,
-                images: 280,
-            })
-            .collect(),
         beside: vec![beside()],
         absent: vec!["No categories of the images are known.".into()],
         correction: "Holm over all tests of the study".into(),

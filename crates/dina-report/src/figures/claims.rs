@@ -1,10 +1,10 @@
 //! The effect of a claim, on the recording and on recordings whose truth is known.
 
 use super::{Drawn, Panel, csv, raw, slug};
-use crate::chart::{self, Caption, IntervalItem, Intervals};
-use crate::format::{counted, interval, p_equals, setting, signed};
+use crate::chart::{self, Caption};
+use crate::format::{counted, interval, p_equals, signed};
 use crate::svg::{Anchor, Drawing, Entry, Key, Marker, Plot, Scale, legend};
-use crate::{Band, Claim, ClaimEffect, Claims, Described, KnownEffect};
+use crate::{Claim, ClaimEffect, Described, KnownEffect};
 
 const WIDTH: f64 = 420.;
 const ROW: f64 = 20.;
@@ -72,34 +72,6 @@ pub fn panel(claim: &Claim) -> Drawn {
 pub fn beside(described: &Described) -> Drawn {
     let Described { name, title, text, forest } = described;
     chart::forest(Caption::new(name, title, text), forest).drawn
-}
-
-/// Identification as a function of spatial frequency.
-pub fn spectrum(claims: &Claims) -> Drawn {
-    let images = claims.spectrum.first().map_or(0, |band| band.images);
-    let item = |band: &Band| IntervalItem {
-        label: band.edges.map_or("all".into(), |[low, high]| format!("{}–{}", setting(low), setting(high))),
-        value: band.sensitivity,
-        interval: Some([band.ci_low, band.ci_high]),
-        null: None,
-        strong: band.edges.is_some(),
-        note: String::new(),
-    };
-    let chart = Intervals {
-        of: "spatial frequency, cycles per degree".into(),
-        value: "sensitivity, standard scores".into(),
-        items: claims.spectrum.iter().map(item).collect(),
-        names: ["one octave".into(), "whole images".into()],
-        marks: vec![("chance".into(), 0.)],
-    };
-    let text = format!(
-        "Similarity of the image shown, in standard scores of the other test images of its category (of all, where none are \
-         known), for towers trained and tested on images that hold one octave, and on whole images. Each octave is \
-         standardised on the training images. 95\u{a0}% intervals, images resampled; n = {}. Nothing is decided by it.",
-        counted(images, "image")
-    );
-    chart::intervals(Caption::new("claim-spectrum", "Identification by spatial frequency", text), &chart)
-        .drawn
 }
 
 fn height(plot: &Plot, row: usize) -> f64 {

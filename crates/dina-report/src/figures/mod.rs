@@ -65,7 +65,6 @@ pub(crate) type Drawn = std::result::Result<Panel, String>;
 pub(crate) struct Panels {
     /// One a claim.
     pub claims: Vec<Drawn>,
-    pub spectrum: Option<Drawn>,
     /// One a figure beside the claims.
     pub beside: Vec<Drawn>,
     pub identification: Drawn,
@@ -83,7 +82,6 @@ impl Panels {
     pub fn of(report: &Report) -> Self {
         let claims = report.claims.get();
         Self {
-            spectrum: claims.as_ref().ok().filter(|c| !c.spectrum.is_empty()).map(|c| claims::spectrum(c)),
             beside: claims.as_ref().map_or(Vec::new(), |c| c.beside.iter().map(claims::beside).collect()),
             claims: claims.map_or(Vec::new(), |c| c.claims.iter().map(claims::panel).collect()),
             identification: identification::panel(report),
@@ -102,7 +100,6 @@ impl Panels {
         [self.identification, self.pool_size, self.ranks, self.retrievals]
             .into_iter()
             .chain(self.claims)
-            .chain(self.spectrum)
             .chain(self.beside)
             .chain(self.maps)
             .chain(self.alignability)

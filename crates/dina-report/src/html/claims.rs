@@ -124,10 +124,6 @@ pub fn section(claims: Result<&Claims, String>, panels: &Panels, figures: &mut N
         Ok(claims) => html! {
             (summary(claims))
             (sections(claims, &panels.claims, figures))
-            @if let Some(spectrum) = &panels.spectrum {
-                h3.heading { "Beside claim 2: identification by spatial frequency" }
-                (figures.show(spectrum, "Identification by spatial frequency"))
-            }
             @if !panels.beside.is_empty() {
                 h3.heading { "Beside the claims: what decoding rests on" }
                 p { "A description: nothing is decided by these figures, and no instrument stands behind them." }

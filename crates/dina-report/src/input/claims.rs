@@ -7,9 +7,7 @@ use crate::chart::Forest;
 pub struct Claims {
     /// One entry a claim; those of one heading follow each other.
     pub claims: Vec<Claim>,
-    /// Identification as a function of spatial frequency; empty where it was not measured.
-    pub spectrum: Vec<Band>,
-    /// What decoding rests on, figures beside the claims; nothing is decided by them.
+    /// Figures beside the claims, such as what decoding rests on; nothing is decided by them.
     pub beside: Vec<Described>,
     /// Why some of them are absent, a sentence each.
     pub absent: Vec<String>,
@@ -32,21 +30,6 @@ pub struct Described {
     pub text: String,
     /// What is drawn.
     pub forest: Forest,
-}
-
-/// Identification of images that hold one band of spatial frequencies.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Band {
-    /// Both edges, in cycles per degree; `None` for whole images.
-    pub edges: Option<[f64; 2]>,
-    /// Mean sensitivity, in standard scores of the other candidates.
-    pub sensitivity: f64,
-    /// Lower end of its 95 % interval.
-    pub ci_low: f64,
-    /// Upper end.
-    pub ci_high: f64,
-    /// Images that it is measured on.
-    pub images: usize,
 }
 
 /// One claim.

@@ -13,9 +13,7 @@ mod towers;
 mod training;
 
 pub use alignability::{Alignability, ChannelAlignability};
-pub use claims::{
-    Band, Claim, ClaimControl, ClaimEffect, ClaimVerdict, Claims, Described, ErrorRate, KnownEffect,
-};
+pub use claims::{Claim, ClaimControl, ClaimEffect, ClaimVerdict, Claims, Described, ErrorRate, KnownEffect};
 pub use examples::{Candidate, MapExample, MapExamples, Retrieval, Retrievals};
 pub use identification::{
     Ceiling, Comparison, Condition, Direction, Identification, Measure, PoolCurve, PoolPoint, PoolStudy,

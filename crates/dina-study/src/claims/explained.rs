@@ -13,6 +13,8 @@ const PENALTIES: [f64; 9] = [0.01, 0.03, 0.1, 0.3, 1., 3., 10., 30., 100.];
 #[derive(Clone)]
 pub(super) struct Predicted {
     pub error: f64,
+    /// The penalty that was chosen; infinite where the mean is what is predicted.
+    pub penalty: f64,
     /// Images x neurons.
     pub test: Array2<f32>,
 }
@@ -25,7 +27,7 @@ impl Predicted {
         let farther = responses.nrows() as f64 / (responses.nrows() as f64 - 1.).max(1.);
         let error = (responses - &mean).iter().map(|&e| (f64::from(e) * farther).powi(2)).sum();
         let test = mean.broadcast((images, responses.ncols())).map(|rows| rows.to_owned());
-        Self { error, test: test.unwrap_or_default() }
+        Self { error, penalty: f64::INFINITY, test: test.unwrap_or_default() }
     }
 }
 
@@ -46,7 +48,12 @@ pub(super) fn predicted(
         }
     }
     let (error, penalty) = best.unwrap_or((f64::INFINITY, design.mean_eigenvalue()));
-    Ok(Predicted { error, test: ridge.predict(test, &[penalty])? })
+    Ok(Predicted { error, penalty, test: ridge.predict(test, &[penalty])? })
+}
+
+/// What the predictors of every training image predict for it when it is left out.
+pub(super) fn left_out(design: &RidgeDesign, targets: &Array2<f32>, penalty: f64) -> Result<Array2<f32>> {
+    Ok(design.regress(targets.view())?.leave_one_out(targets.view(), &[penalty])?)
 }
 
 /// Mean responses to the test images of a fold in two halves of their repeats, whose noise is independent: products of errors

@@ -1,7 +1,5 @@
 //! Low-level features of images: a Gabor pyramid in the window of a fold.
 
-use std::sync::Arc;
-
 use dina_decode::gabor::{GaborConfig, GaborPyramid};
 use dina_decode::ridge::RidgeDesign;
 use ndarray::{Array1, Array2, Axis, concatenate};
@@ -48,7 +46,7 @@ impl Predictors {
 /// The Gabor pyramid of the images of a fold, ready to regress on.
 pub(super) struct LowLevel {
     /// Even, odd and energy channels compressed by a square root, at the resolution of the files.
-    pub predictors: Arc<Predictors>,
+    pub predictors: Predictors,
     /// Those of the training images, decomposed.
     pub design: RidgeDesign,
 }
@@ -65,7 +63,7 @@ impl LowLevel {
         let predictors =
             Predictors { train: side(fold.split.train())?, test: side(fold.split.test())? }.standardised();
         let design = RidgeDesign::new(predictors.train.view(), None)?;
-        Ok(Self { design, predictors: Arc::new(predictors) })
+        Ok(Self { design, predictors })
     }
 }
 

@@ -1,6 +1,7 @@
 //! From judged claims to the report.
 
 use dina_report as page;
+use dina_report::chart::{Forest, ForestPoint, ForestRow};
 
 use super::basis::panels;
 use super::calibration::{Calibration, Rate};
@@ -10,8 +11,7 @@ use super::{BandIdentification, Judged, Studied, Verdict};
 pub(crate) fn section(studied: &Studied) -> page::Claims {
     page::Claims {
         claims: studied.claims.iter().map(|judged| claim(judged, studied)).collect(),
-        spectrum: studied.spectrum.iter().map(band).collect(),
-        beside: panels(&studied.basis),
+        beside: std::iter::once(spectrum(&studied.spectrum)).chain(panels(&studied.basis)).collect(),
         absent: studied.basis.absent.clone(),
         correction: "Holm over all tests of the study".into(),
         calibration: source(studied),
@@ -19,13 +19,34 @@ pub(crate) fn section(studied: &Studied) -> page::Claims {
     }
 }
 
-fn band(band: &BandIdentification) -> page::Band {
-    page::Band {
-        edges: band.low.zip(band.high).map(|(low, high)| [low, high]),
-        sensitivity: band.sensitivity,
-        ci_low: band.ci_low,
-        ci_high: band.ci_high,
-        images: band.images,
+fn spectrum(bands: &[BandIdentification]) -> page::Described {
+    let point = |value, low, high| Some(ForestPoint { value, interval: Some([low, high]) });
+    let row = |band: &BandIdentification| ForestRow {
+        label: match (band.low, band.high) {
+            (Some(low), Some(high)) => format!("{low} to {high} cycles per degree"),
+            _ => "whole images".into(),
+        },
+        points: vec![
+            point(band.sensitivity, band.ci_low, band.ci_high),
+            band.candidates.as_ref().and_then(|c| point(c.value, c.ci_low, c.ci_high)),
+        ],
+        mark: None,
+    };
+    let images = bands.iter().map(|band| band.images).max().unwrap_or(0);
+    page::Described {
+        name: "claim-spectrum".into(),
+        title: "Identification by spatial frequency".into(),
+        text: format!(
+            "Similarity of the image shown, in standard scores of the other test images of its category (of all, where none are known).              Retrained: towers trained and tested on images that hold one octave. Candidates filtered: towers trained on whole images, of              whose candidates one octave is left; where these fall behind, it may be the change of the images and not what the              responses hold. Each octave is standardised on the training images. 95\u{a0}% intervals, images resampled; n = {images} images."
+        ),
+        forest: Forest {
+            of: "spatial frequency".into(),
+            value: "sensitivity, standard scores".into(),
+            series: vec!["retrained".into(), "candidates filtered".into()],
+            rows: bands.iter().map(row).collect(),
+            row_mark: String::new(),
+            marks: vec![("chance".into(), 0.)],
+        },
     }
 }
 

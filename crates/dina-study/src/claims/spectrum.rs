@@ -2,14 +2,15 @@ use dina_core::Seed;
 use serde::{Deserialize, Serialize};
 
 use super::bands::within_category;
-use super::{Case, Effect, Pairing, Sight};
+use super::{Aligned, Case, Effect, Pairing, Reading, Sight};
 use crate::Result;
+use crate::decoding::decode_towers;
 
 /// Octaves that are looked at, from 0.0125 to 0.2 cycles per degree.
 const OCTAVES: u8 = 4;
 
 /// Identification of images that hold one octave of spatial frequencies.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BandIdentification {
     /// Lower edge, in cycles per degree; `None` for whole images.
     pub low: Option<f64>,
@@ -24,6 +25,9 @@ pub struct BandIdentification {
     pub ci_high: f64,
     /// Images that it is measured on.
     pub images: usize,
+    /// The same for towers trained on whole images, of whose candidates only the octave is left: where it is less, it may be
+    /// the change of the images rather than what the responses hold. `None` for whole images.
+    pub candidates: Option<Reading>,
 }
 
 /// Identification as a function of spatial frequency: towers trained and tested on images that hold one octave, and on
@@ -46,6 +50,10 @@ pub fn spectrum(case: &Case<'_>, seed: Seed) -> Result<Vec<BandIdentification>> 
             continue;
         }
         let effect = Effect::mean(&values, 0., &case.settings, seed.index(index))?;
+        let candidates = match sight {
+            Sight::Full => None,
+            _ => candidates(case, &aligned, seed.index(index).child("candidates"))?,
+        };
         let edges = match sight {
             Sight::Octave(octave) => Sight::octave(octave).map(|edge| Some(f64::from(edge))),
             _ => [None, None],
@@ -57,7 +65,19 @@ pub fn spectrum(case: &Case<'_>, seed: Seed) -> Result<Vec<BandIdentification>> 
             ci_low: effect.low,
             ci_high: effect.high,
             images: effect.images,
+            candidates,
         });
     }
     Ok(found)
+}
+
+/// Towers trained on whole images, identifying images of the sight of other towers.
+fn candidates(case: &Case<'_>, filtered: &Aligned, seed: Seed) -> Result<Option<Reading>> {
+    let whole = case.aligned(Sight::Full, Pairing::Shown)?;
+    let mut pools = Vec::new();
+    for (fold, trained) in filtered.folds.iter().zip(&whole.trained) {
+        pools.extend_from_slice(decode_towers(case.dataset, fold, trained)?.pools(case.trials));
+    }
+    let values: Vec<f64> = within_category(&pools, case.categories()).into_values().collect();
+    Reading::mean("candidates filtered", &values, 0., case, seed)
 }

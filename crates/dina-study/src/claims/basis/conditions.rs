@@ -2,6 +2,7 @@ use dina_core::Seed;
 use dina_decode::identification::Pool;
 use serde::{Deserialize, Serialize};
 
+use super::category::by_category_alone;
 use super::{Reading, say};
 use crate::claims::{Case, Pairing, Sight};
 use crate::comparison::by_image;
@@ -38,6 +39,22 @@ pub(super) fn conditions(case: &Case<'_>, seed: Seed, absent: &mut Vec<String>) 
             absent,
             "The recording has too little spontaneous activity to decode it in place of responses.".into(),
         ),
+    }
+    Ok(found)
+}
+
+/// Models that may use coarse detail only, fine detail only, or the category only, beside one that may use all.
+pub(super) fn restricted(case: &Case<'_>, seed: Seed) -> Result<Vec<Condition>> {
+    let mut found = Vec::new();
+    let sights =
+        [("everything", Sight::Full), ("coarse detail", Sight::Coarse), ("fine detail", Sight::Fine)];
+    for (name, sight) in sights {
+        let aligned = case.aligned(sight, Pairing::Shown)?;
+        found.extend(condition(case, name, aligned.pools(case.trials), seed.child(name))?);
+    }
+    let pools = by_category_alone(case)?;
+    if !pools.is_empty() {
+        found.extend(condition(case, "the category", &pools, seed.child("category"))?);
     }
     Ok(found)
 }

@@ -1,7 +1,6 @@
-use std::sync::Arc;
-
 use dina_core::{ContentHash, Seed};
 use dina_data::stimulus::{TextureConfig, TextureStatistics};
+use dina_decode::ridge::RidgeDesign;
 use dina_model::{Backbone, BackboneConfig, BackboneFile, FeatureOptions, PixelScale};
 use ndarray::{Array2, ArrayView1, ArrayView3, Axis};
 use rayon::prelude::*;
@@ -10,12 +9,15 @@ use serde::{Deserialize, Serialize};
 use super::say;
 use crate::claims::Case;
 use crate::claims::category::one_hot;
-use crate::claims::low_level::Predictors;
+use crate::claims::low_level::{LowLevel, Predictors};
 use crate::fold::as_indices;
 use crate::{Fold, Result};
 
 /// Layers of networks are averaged over this many rows and columns.
 const GRID: (usize, usize) = (4, 4);
+
+/// The set of the Gabor pyramid.
+pub(super) const GABOR: &str = "Gabor energy";
 
 /// Octaves of texture statistics, at most.
 const OCTAVES: usize = 3;
@@ -42,15 +44,48 @@ pub enum Origin {
 pub(super) struct FeatureSet {
     pub name: String,
     pub origin: Origin,
-    /// Standardised on the training images.
-    pub predictors: Arc<Predictors>,
+    /// How many there are.
+    pub features: usize,
+    /// Test images x features, standardised on the training images.
+    shown: Array2<f32>,
+    /// The same for regression: where there are more features than training images, in as many coordinates as these span.
+    pub predictors: Predictors,
 }
 
 impl FeatureSet {
+    fn new(name: impl Into<String>, origin: Origin, predictors: Predictors) -> Result<Self> {
+        let (images, features) = predictors.train.dim();
+        let reduced = if features > images && changes(&predictors.train) {
+            let design = RidgeDesign::new(predictors.train.view(), None)?;
+            Some(Predictors {
+                train: design.coordinates(predictors.train.view())?,
+                test: design.coordinates(predictors.test.view())?,
+            })
+        } else {
+            None
+        };
+        let shown = predictors.test.clone();
+        Ok(Self { name: name.into(), origin, features, shown, predictors: reduced.unwrap_or(predictors) })
+    }
+
+    /// The Gabor pyramid, which is decomposed already.
+    fn low_level(low_level: &LowLevel) -> Result<Self> {
+        let Predictors { train, test } = &low_level.predictors;
+        let coordinates = |rows: &Array2<f32>| low_level.design.coordinates(rows.view());
+        let predictors = Predictors { train: coordinates(train)?, test: coordinates(test)? };
+        let (name, features) = (GABOR.to_owned(), train.ncols());
+        Ok(Self { name, origin: Origin::Image, features, shown: test.clone(), predictors })
+    }
+
     /// How alike two test images are: the cosine of their features.
     pub fn alike(&self, a: usize, b: usize) -> f64 {
-        cosine(self.predictors.test.row(a), self.predictors.test.row(b))
+        cosine(self.shown.row(a), self.shown.row(b))
     }
+}
+
+/// Whether some feature is not the same for all images.
+fn changes(rows: &Array2<f32>) -> bool {
+    rows.outer_iter().any(|row| row != rows.row(0))
 }
 
 fn cosine(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f64 {
@@ -68,18 +103,13 @@ pub(super) fn feature_sets(
     absent: &mut Vec<String>,
 ) -> Result<Vec<FeatureSet>> {
     let fold = &case.folds[index];
-    let of_image = |name: &str, predictors: Arc<Predictors>| FeatureSet {
-        name: name.into(),
-        origin: Origin::Image,
-        predictors,
-    };
     let mut sets = vec![
-        of_image("pixels", Arc::new(pixels(fold))),
-        of_image("Gabor energy", case.low_level(index)?.predictors.clone()),
+        FeatureSet::new("pixels", Origin::Image, pixels(fold))?,
+        FeatureSet::low_level(case.low_level(index)?.as_ref())?,
     ];
     let shown = case.dataset.images.crop_resize(&fold.window.window, fold.degrees_per_pixel)?;
     match texture(fold, shown.view()) {
-        Some(predictors) => sets.push(of_image("texture", Arc::new(predictors?))),
+        Some(predictors) => sets.push(FeatureSet::new("texture", Origin::Image, predictors?)?),
         None => say(
             absent,
             "The window has too few pixels, or an image in it no contrast, for statistics of texture.".into(),
@@ -90,8 +120,7 @@ pub(super) fn feature_sets(
             let hot = |ids: &[u32]| one_hot(ids, &categories.of);
             let predictors =
                 Predictors { train: hot(fold.split.train()), test: hot(fold.split.test()) }.standardised();
-            let predictors = Arc::new(predictors);
-            sets.push(FeatureSet { name: "category".into(), origin: Origin::Label, predictors });
+            sets.push(FeatureSet::new("category", Origin::Label, predictors)?);
         }
         None => say(absent, "No categories of the images are known.".into()),
     }
@@ -177,11 +206,8 @@ fn layers(
             };
             let predictors = Predictors { train: flat(train.values)?, test: flat(test.values)? };
             let control = if random { ", random weights" } else { "" };
-            sets.push(FeatureSet {
-                name: format!("{} {level}{control}", file.name.network),
-                origin,
-                predictors: Arc::new(predictors.standardised()),
-            });
+            let name = format!("{} {level}{control}", file.name.network);
+            sets.push(FeatureSet::new(name, origin, predictors.standardised())?);
         }
     }
     Ok(sets)

@@ -6,6 +6,7 @@
 //! - [`Partition`]: how much of the responses pixels, Gabor energy, texture statistics, categories and layers of networks
 //!   explain, each alone and beyond all others.
 
+mod category;
 mod conditions;
 mod distractors;
 mod features;
@@ -52,7 +53,7 @@ impl Reading {
     }
 
     /// The mean of one value an image; `None` for fewer than two images.
-    fn mean(
+    pub(super) fn mean(
         name: impl Into<String>,
         values: &[f64],
         chance: f64,
@@ -71,6 +72,10 @@ impl Reading {
 pub struct Basis {
     /// Identification as it is, and where it has nothing to rest on.
     pub conditions: Vec<Condition>,
+    /// Identification by models that may use one thing only: coarse detail, fine detail, the category.
+    pub restricted: Vec<Condition>,
+    /// How often the category of a test image is decoded, with and without what a Gabor pyramid predicts.
+    pub category: Vec<Reading>,
     /// Two-way identification against kinds of distractors.
     pub distractors: Vec<Reading>,
     /// What the best wrong answer shares with the image shown: of the other wrong answers, the share that is less like it.
@@ -97,6 +102,8 @@ pub fn basis(case: &Case<'_>, backbones: &[BackboneFile], seed: Seed) -> Result<
     let (wrong, wrong_share) = wrong::shared(case, &sets, seed.child("wrong"))?;
     let found = Basis {
         conditions,
+        restricted: conditions::restricted(case, seed.child("restricted"))?,
+        category: category::decoding(case, &sets, seed.child("category"))?,
         distractors: distractors::distractors(case, &sets, seed.child("distractors"))?,
         wrong,
         wrong_share,

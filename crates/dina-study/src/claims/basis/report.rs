@@ -7,7 +7,13 @@ use super::{Basis, Condition, Partition, Reading};
 
 /// Its figures.
 pub(in crate::claims) fn panels(basis: &Basis) -> Vec<Described> {
-    let mut panels = vec![conditions(&basis.conditions), distractors(&basis.distractors), wrong(basis)];
+    let mut panels = vec![
+        conditions(&basis.conditions),
+        restricted(&basis.restricted),
+        category(&basis.category),
+        distractors(&basis.distractors),
+        wrong(basis),
+    ];
     panels.extend(basis.partition.as_ref().map(partition));
     panels.retain(|panel| !panel.forest.rows.is_empty());
     panels
@@ -22,12 +28,60 @@ fn most_images<'a>(readings: impl IntoIterator<Item = &'a Reading>) -> String {
     format!("95\u{a0}% intervals, images resampled; n = {most} images")
 }
 
-fn conditions(found: &[Condition]) -> Described {
+/// Two-way and top-1 identification, a row a condition.
+fn shares(of: &str, found: &[Condition]) -> Forest {
     let rows = found.iter().map(|condition| ForestRow {
         label: condition.name.clone(),
         points: vec![point(&condition.two_way), point(&condition.top1)],
         mark: None,
     });
+    Forest {
+        of: of.into(),
+        value: "share identified".into(),
+        series: vec!["two-way".into(), "top 1".into()],
+        rows: rows.collect(),
+        row_mark: String::new(),
+        marks: vec![("chance, two-way".into(), 0.5)],
+    }
+}
+
+fn restricted(found: &[Condition]) -> Described {
+    Described {
+        name: "basis-restricted".into(),
+        title: "Models that may use one thing only".into(),
+        text: format!(
+            "Identification by towers trained and tested on whole images, on low-pass and on high-pass images (0.05 cycles per degree), and by              what a ridge regression of the responses says of the category: candidates of one category are then the same. {}.",
+            most_images(found.iter().map(|condition| &condition.two_way))
+        ),
+        forest: shares("what may be used", found),
+    }
+}
+
+fn category(found: &[Reading]) -> Described {
+    let row = |reading: &Reading| ForestRow {
+        label: reading.name.clone(),
+        points: vec![point(reading)],
+        mark: Some(reading.chance),
+    };
+    Described {
+        name: "basis-category".into(),
+        title: "From what the category can be decoded".into(),
+        text: format!(
+            "How often ridge regression on indicators of the categories names the category of a test image, from mean responses, from maps, and              from what is left of maps when the Gabor pyramid of the image is partialled out. Chance is that of the same answers dealt anew              among the images. {}.",
+            most_images(found)
+        ),
+        forest: Forest {
+            of: "source".into(),
+            value: "share decoded".into(),
+            series: vec!["category".into()],
+            rows: found.iter().map(row).collect(),
+            row_mark: "chance".into(),
+            marks: Vec::new(),
+        },
+    }
+}
+
+fn conditions(found: &[Condition]) -> Described {
     let top1 = found.first().map_or(0., |condition| condition.top1.chance);
     Described {
         name: "basis-conditions".into(),
@@ -37,14 +91,7 @@ fn conditions(found: &[Condition]) -> Described {
              others (top 1, chance {top1:.4}). {}. Noise in place of every image is the same noise whenever the image is shown.",
             most_images(found.iter().map(|condition| &condition.two_way))
         ),
-        forest: Forest {
-            of: "condition".into(),
-            value: "share identified".into(),
-            series: vec!["two-way".into(), "top 1".into()],
-            rows: rows.collect(),
-            row_mark: String::new(),
-            marks: vec![("chance, two-way".into(), 0.5)],
-        },
+        forest: shares("condition", found),
     }
 }
 

@@ -108,7 +108,7 @@ pub(super) fn partition(
         shares.push(SetShare {
             name: set.name.clone(),
             origin: set.origin,
-            features: set.predictors.train.ncols(),
+            features: set.features,
             alone: reading(&set.name, &move |image| image.explainable - image.alone[index])?,
             unique,
         });
@@ -123,7 +123,7 @@ fn explained(case: &Case<'_>, index: usize, sets: &[FeatureSet], seed: Seed) -> 
     let halves = Halves::new(&views, fold)?;
     let train = views.train.repeat_means(&fold.responses)?;
     let fit = |chosen: &[usize]| -> Result<Array2<f32>> {
-        let members: Vec<&Predictors> = chosen.iter().map(|&set| sets[set].predictors.as_ref()).collect();
+        let members: Vec<&Predictors> = chosen.iter().map(|&set| &sets[set].predictors).collect();
         model(&members, &train, halves.images(), seed)
     };
     let parts: Vec<usize> =
