@@ -50,6 +50,12 @@ impl Job {
     pub fn prepare(&self, progress: &dyn Progress) -> Result<Prepared> {
         std::fs::create_dir_all(&self.out)
             .map_err(|source| dina_core::Error::Io { path: self.out.clone(), source })?;
+        // Read much later: said before anything is computed.
+        for backbone in &self.config.backbones {
+            let path = &backbone.path;
+            std::fs::File::open(path)
+                .map_err(|source| dina_core::Error::Io { path: path.clone(), source })?;
+        }
         let mut watch = Stopwatch::default();
         let stage = match self.config.source {
             crate::Source::Simulated(_) => "simulate",
