@@ -172,6 +172,31 @@ fn readmes_name_what_their_examples_need() {
 }
 
 #[test]
+fn every_direct_dependency_has_a_reason() {
+    let page = read(&root().join("docs/dependencies.md"));
+    let reasons = page.split("## Why each is there").nth(1).unwrap();
+    let given: BTreeSet<&str> = reasons
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
+        .flat_map(|cell| cell.split(", "))
+        .collect();
+    let mut used = BTreeSet::new();
+    for folder in crates() {
+        let manifest = manifest(&folder);
+        used.extend(manifest["dependencies"].as_table().unwrap().keys().cloned());
+    }
+    for dependency in used.iter().filter(|d| !d.starts_with("dina")) {
+        assert!(given.contains(dependency.as_str()), "docs/dependencies.md gives no reason for {dependency}");
+    }
+    for dependency in given.iter().filter(|d| **d != "dependency") {
+        assert!(
+            used.contains(*dependency),
+            "docs/dependencies.md gives a reason for {dependency}, which is gone"
+        );
+    }
+}
+
+#[test]
 fn the_book_holds_every_text_and_figure() {
     let docs = root().join("docs");
     let summary = read(&docs.join("SUMMARY.md"));
