@@ -1,5 +1,7 @@
 //! What the programs share: flags, devices, threads, progress, and how an error ends them.
 
+#[cfg(doctest)]
+mod book;
 mod flags;
 mod jobs;
 mod progress;

@@ -66,3 +66,8 @@ fn write_files(
     }
     Ok(())
 }
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -17,9 +17,11 @@
 //! | `report` | `report` | figures and the report |
 //! | `study` | `study` | the main job, and the claims with their calibration; takes in all others |
 //!
-//! `cuda` and `metal` say where the towers run; `candle` is the tensor library that they run on.
+//! The feature `candle` is the tensor library, re-exported under that name, with the traits of towers and objectives and
+//! with attribution; `ops`, `model`, `loss`, `train` and `study` ask for it, the others do without. `cuda` and `metal` say
+//! where the towers run.
 
-#[cfg(feature = "study")]
+#[cfg(feature = "candle")]
 pub use candle_core as candle;
 pub use dina_core as core;
 #[cfg(feature = "data")]

@@ -1,0 +1,4 @@
+//! Compiles the Rust in the book.
+
+#[doc = include_str!("../../docs/downloads.md")]
+struct Downloads;
