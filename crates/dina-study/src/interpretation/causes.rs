@@ -352,7 +352,9 @@ impl Explaining<'_> {
                 let step = background.nrows().div_ceil(samples).max(1);
                 let rows: Vec<usize> = (0..background.nrows()).step_by(step).collect();
                 let background = tensor2(&background.select(Axis(0), &rows), inputs.device())?;
-                let config = ExpectedGradients { samples: samples.max(rows.len()), ..Default::default() };
+                // Every row as often as any other, so that they stand for their mean.
+                let samples = samples.next_multiple_of(rows.len().max(1));
+                let config = ExpectedGradients { samples, ..Default::default() };
                 explainer.expected_gradients(inputs, &background, &config, seed)
             }
             Method::GradientInput => explainer.gradient_input(inputs),
