@@ -103,9 +103,29 @@ impl SimulationConfig {
             return fail("images", self.images.to_string(), "ask for fewer");
         }
         self.scene().check()?;
-        self.cortex().check()
+        self.cortex().check()?;
+        let Self { neurons, images, repeats, .. } = self;
+        let what = format!("a simulation of {neurons} neurons and {images} images shown {repeats} times");
+        Ok(dina_core::require_memory(what, self.memory(), "ask for fewer neurons or images")?)
+    }
+
+    /// Bytes that [`simulate`](super::simulate) takes at its peak, estimated from what it holds at a time: measured runs
+    /// took between half of this and all of it.
+    pub fn memory(&self) -> u64 {
+        let wide = |count: usize| count as u64;
+        let product = |counts: &[usize]| counts.iter().fold(1_u64, |all, &n| all.saturating_mul(wide(n)));
+        let shown = product(&[self.images, self.repeats]);
+        let bins = shown.saturating_add(wide(self.spontaneous_bins));
+        let responses = bins.saturating_mul(wide(self.neurons));
+        let rates = product(&[self.neurons, self.images]);
+        let pixels = product(&[self.images, self.height, self.width]);
+        let parts = [FIXED, responses.saturating_mul(4), rates.saturating_mul(4), pixels];
+        parts.into_iter().fold(0, u64::saturating_add)
     }
 }
+
+/// What a simulation takes whatever its size: tables and the images that neurons are adapted to.
+const FIXED: u64 = 64 << 20;
 
 /// Refuses a number outside `low..=high`, with the name it has in the configuration.
 pub(super) fn within(name: &str, value: f32, low: f32, high: f32) -> Result<()> {
