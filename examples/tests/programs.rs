@@ -45,6 +45,23 @@ fn session(folder: &Path, neurons: &str, images: &str) -> (PathBuf, PathBuf) {
     (folder.join("recording.mat"), folder.join("images.mat"))
 }
 
+/// That a file has the published form: every field, and no other.
+fn conforms(schema: &str, found: &Value) {
+    let schema: Value = serde_json::from_str(schema).unwrap();
+    jsonschema::draft202012::meta::validate(&schema).unwrap();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    let wrong: Vec<String> =
+        validator.iter_errors(found).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // A form that everything has would say nothing.
+    let mut other = found.clone();
+    other["unknown"] = Value::Null;
+    assert!(!validator.is_valid(&other));
+    other = found.clone();
+    other.as_object_mut().unwrap().remove("hashes");
+    assert!(!validator.is_valid(&other));
+}
+
 #[test]
 fn a_smoke_run_writes_a_whole_report() {
     let folder = tempfile::tempdir().unwrap();
@@ -91,10 +108,13 @@ fn a_smoke_run_writes_a_whole_report() {
     assert!(log.lines().count() > 10);
     assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).unwrap()["loss"].is_number()));
     assert!(out.join("checkpoints/fold-1-model-1.safetensors").exists());
+    conforms(dina_study::Results::JSON_SCHEMA, &results);
     // The finished model is taken over, and the decoding of it is the same.
     succeed("decode", &["--profile", "smoke", "--out", text(out)]);
     let again: Value = serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap();
     assert_eq!(again["identification"], results["identification"]);
+    // Without claims.
+    conforms(dina_study::Results::JSON_SCHEMA, &again);
     interprets(out);
 }
 
@@ -119,6 +139,7 @@ fn interprets(out: &Path) {
     }
     let found: Value =
         serde_json::from_slice(&std::fs::read(out.join("interpretation.json")).unwrap()).unwrap();
+    conforms(dina_study::Interpretation::JSON_SCHEMA, &found);
     assert_eq!((found["schema"].as_u64(), found["chosen_on"].as_str()), (Some(1), Some("training images")));
     let maps = dina_core::TensorFile::read(out.join("maps.safetensors"), &candle_core::Device::Cpu).unwrap();
     let shape = |name: &str| maps.tensor(name).unwrap().dims().to_vec();

@@ -11,7 +11,7 @@ use crate::claims::{self, Calibration, Case, Claim, Scope, Settings, Studied};
 use crate::fold::split_hash;
 use crate::jobs::{Engine, Shard, Store};
 use crate::memory::JobSize;
-use crate::results::{BaselineChoice, Hashes, peak_memory};
+use crate::results::{BaselineChoice, Hashes, peak_memory, resident_memory};
 use crate::towers::level_array;
 use crate::{
     Dataset, Decoded, Error, Fold, JobConfig, Measure, Progress, RecordingSummary, Result, Results, SCHEMA,
@@ -133,6 +133,7 @@ impl Job {
         let JobConfig { profile, seed, .. } = self.config;
         let draws = Seed::new(seed).child("claims");
         let Prepared { dataset, summary, folds, .. } = &*prepared;
+        JobSize::of(dataset, &self.config).require_for_claims(resident_memory().unwrap_or(0))?;
         let (findings, spectrum) = watch.time("claims", || {
             let sizes = (Settings::new(profile), profile);
             let case = Case::new(dataset, summary, folds, sizes, draws, &self.device);
