@@ -74,10 +74,12 @@ impl JobSize {
         .fold(0, u64::saturating_add)
     }
 
-    /// The same for the study of claims, which keeps further versions of the images and responses.
-    pub fn memory_of_claims(&self) -> u64 {
-        let pixels = (self.images as u64).saturating_mul(self.pixels as u64);
-        self.memory().saturating_add(pixels.saturating_mul(CLAIMS_PIXEL))
+    /// The same for the study of claims, which keeps further versions of the images, and studies simulated recordings beside
+    /// this one, so many at a time: as many as there are threads where memory allows, one at least.
+    pub fn memory_of_claims(&self, at_a_time: usize) -> u64 {
+        let pixels = (self.images as u64).saturating_mul(self.pixels as u64).saturating_mul(CLAIMS_PIXEL);
+        let beside = CALIBRATION.saturating_mul(at_a_time as u64);
+        self.memory().saturating_add(pixels).saturating_add(beside)
     }
 
     /// Refuses a job that would take more memory than is available.
@@ -90,7 +92,7 @@ impl JobSize {
 
     /// Refuses a study of claims that would take more memory than is available beside `taken`.
     pub(crate) fn require_for_claims(&self, taken: u64) -> Result<()> {
-        self.refuse("the study of claims", self.memory_of_claims().saturating_sub(taken))
+        self.refuse("the study of claims", self.memory_of_claims(1).saturating_sub(taken))
     }
 
     fn refuse(&self, what: &str, needed: u64) -> Result<()> {
@@ -112,7 +114,10 @@ const PIXEL: u64 = 30;
 const NEURON: u64 = 40 << 10;
 
 /// Further bytes a pixel of every image in the study of claims: pictures and features of every band.
-const CLAIMS_PIXEL: u64 = 60;
+const CLAIMS_PIXEL: u64 = 48;
+
+/// Bytes of a simulated recording that is studied beside.
+const CALIBRATION: u64 = 500 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -126,7 +131,9 @@ mod tests {
         // Measured: 0.84 GiB, and 2.2 GiB with the claims.
         let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
         assert!((0.84..1.5).contains(&gib(quick.memory())), "{}", gib(quick.memory()));
-        assert!((2.2..3.5).contains(&gib(quick.memory_of_claims())), "{}", gib(quick.memory_of_claims()));
+        assert!((2.2..3.5).contains(&gib(quick.memory_of_claims(2))), "{}", gib(quick.memory_of_claims(2)));
+        let smoke = JobSize::of_config(&JobConfig::simulated(Profile::Smoke, 1)).unwrap();
+        assert!((1.37..2.).contains(&gib(smoke.memory_of_claims(2))), "{}", gib(smoke.memory_of_claims(2)));
         let most = JobSize { neurons: usize::MAX, ..quick };
         assert_eq!(most.memory(), u64::MAX);
         for larger in [
