@@ -96,5 +96,16 @@ mod tests {
         let ink = words.pixels().filter(|pixel| pixel.0[0] < 128).count();
         assert!((100..2000).contains(&ink), "{ink}");
         assert!(drawn("<rect").is_err());
+        // An image inside the picture, as maps and retrievals have them.
+        let mut blue = std::io::Cursor::new(Vec::new());
+        image::RgbImage::from_pixel(2, 2, image::Rgb([0, 0, 255]))
+            .write_to(&mut blue, image::ImageFormat::Png)
+            .unwrap();
+        let data = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, blue.into_inner());
+        let body = format!(
+            "<image x=\"10\" y=\"5\" width=\"10\" height=\"10\" href=\"data:image/png;base64,{data}\"/>"
+        );
+        let inside = pixels(&drawn(&body).unwrap());
+        assert_eq!(inside.get_pixel(45, 30).0, [0, 0, 255]);
     }
 }
