@@ -7,7 +7,7 @@ use candle_core::Device;
 use clap::Parser;
 use dina_core::write_atomic;
 use dina_data::simulate::Population;
-use dina_examples::{JobsFlags, Terminal, exit};
+use dina_examples::{JobsFlags, Terminal, exit, out};
 use dina_study::Result;
 use dina_study::claims::{
     Calibration, Instrument, Rate, Rates, Scope, Verdict, calibrate, experiments, standard,
@@ -83,10 +83,10 @@ fn words(rate: Option<Rate>) -> String {
 fn print(found: &Calibration) {
     for experiment in experiments(&standard()) {
         let rates = found.rates(&experiment);
-        println!("{}", experiment.id);
-        println!("  power               {}", words(rates.power));
-        println!("  false support       {}", words(rates.false_support));
-        println!("  false contradiction {}", words(rates.false_contradiction));
+        out!("{}", experiment.id);
+        out!("  power               {}", words(rates.power));
+        out!("  false support       {}", words(rates.false_support));
+        out!("  false contradiction {}", words(rates.false_contradiction));
     }
 }
 

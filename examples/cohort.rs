@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use dina_examples::{DeviceKind, JobsFlags, Terminal, device, exit};
+use dina_examples::{DeviceKind, JobsFlags, Terminal, device, exit, out};
 use dina_study::claims::{Cohort, Mouse, Settings, cohort, standard};
 use dina_study::jobs::{Shard, Store};
 use dina_study::{JobConfig, Profile, Result, Source};
@@ -98,9 +98,14 @@ fn mice(flags: &Flags) -> Vec<Mouse> {
 }
 
 fn print(found: &Cohort) {
-    println!(
+    out!(
         "{:13} {:15} {:>8} {:>18} {:>8} {:>6}  by mouse",
-        "claim", "verdict", "mean", "interval", "p", "signs"
+        "claim",
+        "verdict",
+        "mean",
+        "interval",
+        "p",
+        "signs"
     );
     for claim in &found.claims {
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.3}"));
@@ -109,7 +114,7 @@ fn print(found: &Cohort) {
         let signs = claim.signs.as_ref();
         let signs = signs.map_or("-".to_owned(), |s| format!("{}/{}", s.positive, s.estimates.len()));
         let mice: Vec<String> = claim.effects.iter().map(|effect| number(*effect)).collect();
-        println!(
+        out!(
             "{:13} {:15} {:>8} {:>18} {:>8} {:>6}  {}",
             claim.experiment.id,
             claim.verdict.to_string(),

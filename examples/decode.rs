@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use dina_examples::{JobFlags, Terminal, exit, trained};
+use dina_examples::{JobFlags, Terminal, exit, out, trained};
 use dina_study::Result;
 
 /// Decodes held-out images from the checkpoints that `train` left, and writes results.json and report.html.
@@ -24,6 +24,6 @@ fn run(flags: &Flags) -> Result<()> {
     let progress = Terminal::default();
     let (job, prepared, trained) = trained(&flags.job, &progress)?;
     job.finish(prepared, &trained, None, &progress)?;
-    println!("report: {}", job.out.join("report.html").display());
+    out!("report: {}", job.out.join("report.html").display());
     Ok(())
 }

@@ -9,7 +9,7 @@ use clap::Parser;
 use dina_data::Result;
 use dina_data::download::{Available, DownloadConfig, Event, Fetched, How, Trust, download, list};
 use dina_data::manifest::Manifest;
-use dina_examples::{Terminal, exit};
+use dina_examples::{Terminal, exit, note};
 use dina_study::Progress;
 
 /// Fetches the files that a manifest names, verifies them, and prints where they are.
@@ -58,14 +58,14 @@ fn run(flags: &Flags) -> Result<()> {
     config.offline = flags.offline;
     config.read_timeout = Duration::from_secs(flags.timeout);
     config.retries = flags.retries;
-    eprintln!("{}\n", manifest.notice());
+    note!("{}\n", manifest.notice());
     let terminal = Terminal::default();
     let watch = |event: &Event<'_>| show(&terminal, event);
     if flags.list {
         print(list(&manifest, &config, &watch)?.iter().map(row));
         return Ok(());
     }
-    eprintln!("into {}", config.folder(&manifest)?.display());
+    note!("into {}", config.folder(&manifest)?.display());
     print(download(&manifest, &config, &watch)?.iter().map(|file| file.path.display().to_string()));
     Ok(())
 }

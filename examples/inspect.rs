@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dina_data::{Contents, Format, RecordingFile, VariableInfo, contents};
-use dina_examples::summary_lines;
+use dina_examples::{note, out, summary_lines};
 use dina_study::RecordingSummary;
 use serde::Serialize;
 
@@ -39,9 +39,9 @@ fn main() -> ExitCode {
     let entries: Vec<Entry> = flags.files.iter().map(|file| look(file, flags.images)).collect();
     if flags.json {
         match serde_json::to_string_pretty(&entries) {
-            Ok(text) => println!("{text}"),
+            Ok(text) => out!("{text}"),
             Err(error) => {
-                eprintln!("error: {error}");
+                note!("error: {error}");
                 return ExitCode::FAILURE;
             }
         }
@@ -87,9 +87,9 @@ fn look(path: &Path, images: Option<usize>) -> Entry {
 }
 
 fn print(entry: &Entry) {
-    println!("{}", entry.file);
+    out!("{}", entry.file);
     if let Some(format) = entry.format {
-        println!(
+        out!(
             "  format {}",
             serde_json::to_value(format).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
         );
@@ -97,20 +97,14 @@ fn print(entry: &Entry) {
     for variable in &entry.variables {
         let shape: Vec<String> = variable.shape.iter().map(usize::to_string).collect();
         let sum = variable.sum.map(|sum| format!("  sum {sum}")).unwrap_or_default();
-        println!(
-            "  {:24} {:10} {:18} {}{sum}",
-            variable.name,
-            variable.class,
-            shape.join(" x "),
-            variable.dtype
-        );
+        out!("  {:24} {:10} {:18} {}{sum}", variable.name, variable.class, shape.join(" x "), variable.dtype);
     }
     if let Some(summary) = &entry.recording {
         for line in summary_lines(summary) {
-            println!("  {line}");
+            out!("  {line}");
         }
     }
     if let Some(error) = &entry.error {
-        eprintln!("error: {error}");
+        note!("error: {error}");
     }
 }

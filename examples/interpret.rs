@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use dina_examples::{JobFlags, Terminal, exit, trained};
+use dina_examples::{JobFlags, Terminal, exit, out, trained};
 use dina_study::{InterpretationConfig, Result};
 
 /// Analyses a checkpoint that `train` or `reproduce` left, on held-out images, and writes interpretation.html,
@@ -35,8 +35,8 @@ fn run(flags: &Flags) -> Result<()> {
     let found = job.interpret(&prepared, &trained, which, &config, &progress)?;
     found.write(&job.out)?;
     for sentence in found.results.sentences() {
-        println!("{sentence}");
+        out!("{sentence}");
     }
-    println!("page: {}", job.out.join("interpretation.html").display());
+    out!("page: {}", job.out.join("interpretation.html").display());
     Ok(())
 }

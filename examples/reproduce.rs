@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use dina_examples::{JobFlags, Terminal, exit, job, summary_lines};
+use dina_examples::{JobFlags, Terminal, exit, job, out, summary_lines};
 use dina_study::claims::{Judged, standard};
 use dina_study::{Progress, Result, Results};
 
@@ -36,21 +36,29 @@ fn run(flags: &Flags) -> Result<()> {
     let results = job.finish(prepared, &trained, Some(&studied), &progress)?;
     print(&results);
     print_claims(&results.claims);
-    println!("report: {}", job.out.join("report.html").display());
+    out!("report: {}", job.out.join("report.html").display());
     Ok(())
 }
 
 fn print(results: &Results) {
-    println!(
+    out!(
         "{:18} {:6} {:16} {:>6} {:>7} {:>7} {:>8} {:>8} {:>8}",
-        "decoder", "trials", "direction", "pool", "chance", "top-1", "top-5", "two-way", "p"
+        "decoder",
+        "trials",
+        "direction",
+        "pool",
+        "chance",
+        "top-1",
+        "top-5",
+        "two-way",
+        "p"
     );
     for row in &results.identification {
         let name = |value: serde_json::Result<serde_json::Value>| {
             value.ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
         };
         let f = &row.figures;
-        println!(
+        out!(
             "{:18} {:6} {:16} {:>6} {:>7.4} {:>7.3} {:>8.3} {:>8.3} {:>8.4}",
             name(serde_json::to_value(row.decoder)),
             name(serde_json::to_value(row.trials)),
@@ -66,9 +74,15 @@ fn print(results: &Results) {
 }
 
 fn print_claims(claims: &[Judged]) {
-    println!(
+    out!(
         "{:13} {:26} {:>8} {:>18} {:>8} {:>7} {:>7}",
-        "claim", "verdict", "effect", "interval", "p", "power", "false"
+        "claim",
+        "verdict",
+        "effect",
+        "interval",
+        "p",
+        "power",
+        "false"
     );
     for claim in claims {
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.3}"));
@@ -76,7 +90,7 @@ fn print_claims(claims: &[Judged]) {
             (Some(low), Some(high)) => format!("[{low:.3}, {high:.3}]"),
             _ => "-".to_owned(),
         };
-        println!(
+        out!(
             "{:13} {:26} {:>8} {:>18} {:>8} {:>7} {:>7}",
             claim.id,
             claim.verdict.to_string(),

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use dina_core::write_atomic;
+use dina_core::{FolderLock, write_atomic};
 use dina_data::simulate::{Population, SimulationConfig, simulate};
 use dina_data::{Session, write_categories_mat, write_images_mat, write_recording_mat};
-use dina_examples::{Terminal, exit};
+use dina_examples::{Terminal, exit, out};
 use dina_study::{Error, Progress, Result};
 
 /// Simulates a population of visual neurons, whose code is known, that looks at natural-like images.
@@ -57,6 +57,9 @@ fn run(flags: &Flags) -> Result<()> {
         mouse: flags.mouse,
         ..SimulationConfig::new(population)
     };
+    // Files of two populations in one folder would not belong together.
+    let lock = FolderLock::acquire(&flags.out)?;
+    lock.remove_partial(&flags.out)?;
     progress.begin("simulate", 0);
     let made = simulate(&config, &|at| {
         progress.advance(at.done, at.stage.name());
@@ -79,7 +82,7 @@ fn run(flags: &Flags) -> Result<()> {
     write_atomic(file("truth.json"), |writer| writer.write_all(&truth))?;
     progress.end();
     for name in ["recording.mat", "images.mat", "classes.mat", "truth.json"] {
-        println!("{}", file(name).display());
+        out!("{}", file(name).display());
     }
     Ok(())
 }

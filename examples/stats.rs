@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use dina_core::Seed;
-use dina_examples::{Table, exit};
+use dina_examples::{Table, exit, out};
 use dina_stats::bootstrap::Bootstrap;
 use dina_stats::comparison::{Association, Coefficient, Location, Paired, SignTest, TwoSample};
 use dina_stats::meta::random_effects;
@@ -128,9 +128,9 @@ fn run(flags: &Flags) -> Result<()> {
     if flags.json {
         let text =
             serde_json::to_string_pretty(&answer.value).map_err(|error| Error::Job(error.to_string()))?;
-        println!("{text}");
+        out!("{text}");
     } else {
-        answer.sentences.iter().for_each(|sentence| println!("{sentence}"));
+        answer.sentences.iter().for_each(|sentence| out!("{sentence}"));
     }
     Ok(())
 }

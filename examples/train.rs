@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use dina_examples::{JobFlags, Terminal, exit, job};
+use dina_examples::{JobFlags, Terminal, exit, job, out};
 use dina_study::Result;
 
 /// Trains the towers of every fold; `decode` with the same flags goes on from the checkpoints.
@@ -34,16 +34,17 @@ fn run(flags: &Flags) -> Result<()> {
             let (fold, model) = (fold + 1, model + 1);
             let (kept, steps) = (outcome.best_step, outcome.steps);
             match (&outcome.best, &outcome.start) {
-                (Some(best), Some(start)) => println!(
+                (Some(best), Some(start)) => out!(
                     "fold {fold} model {model}: step {kept} of {steps} kept, validation top-1 {:.3}, {:.3} before training",
-                    best.top1, start.top1
+                    best.top1,
+                    start.top1
                 ),
-                _ => println!(
+                _ => out!(
                     "fold {fold} model {model}: all {steps} steps taken, no images held out for validation"
                 ),
             }
         }
     }
-    println!("checkpoints: {}", job.out.join("checkpoints").display());
+    out!("checkpoints: {}", job.out.join("checkpoints").display());
     Ok(())
 }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use dina_study::Progress;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
+use crate::note;
+
 /// A bar with rate and time left on a terminal, and a plain line now and then elsewhere.
 pub struct Terminal {
     interactive: bool,
@@ -105,8 +107,8 @@ impl Terminal {
         });
         if bar.is_none() {
             match from {
-                0 => eprintln!("{what} ..."),
-                _ => eprintln!("{what}: continued at {} ...", unit.show(from)),
+                0 => note!("{what} ..."),
+                _ => note!("{what}: continued at {} ...", unit.show(from)),
             }
         }
         let (start, last) = (Instant::now(), Instant::now());
@@ -141,7 +143,7 @@ impl Progress for Terminal {
                 return;
             }
             current.last = Instant::now();
-            eprintln!("{}", line(current, done, note));
+            note!("{}", line(current, done, note));
         });
     }
 
@@ -152,9 +154,9 @@ impl Progress for Terminal {
             match current.bar {
                 Some(bar) => {
                     bar.finish_and_clear();
-                    eprintln!("{:20} {seconds:.1} s", current.what);
+                    note!("{:20} {seconds:.1} s", current.what);
                 }
-                None => eprintln!("{} done in {seconds:.1} s", current.what),
+                None => note!("{} done in {seconds:.1} s", current.what),
             }
         });
     }
@@ -162,7 +164,7 @@ impl Progress for Terminal {
     fn say(&self, text: &str) {
         self.with(|current| match current.as_ref().and_then(|current| current.bar.as_ref()) {
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => note!("{text}"),
         });
     }
 }

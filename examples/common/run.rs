@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use candle_core::Device;
 use dina_study::{Error, Job, JobConfig, Parts, Prepared, Profile, RecordingSummary, Result, Trained};
 
-use crate::{DeviceKind, JobFlags, Terminal};
+use crate::{DeviceKind, JobFlags, Terminal, note, out};
 
 /// Makes the job that the flags ask for, with its threads and its device.
 ///
@@ -64,7 +64,7 @@ pub fn exit<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            note!("error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -114,11 +114,17 @@ pub fn run_with(parts: Parts) -> Result<()> {
     let results = job.run(&[], &Terminal::default())?;
     for row in &results.identification {
         let f = &row.figures;
-        println!(
+        out!(
             "{:?}, {:?}, {:?}: top-1 {:.3}, two-way {:.3} of {} images, p {:.4}",
-            row.decoder, row.trials, row.direction, f.top1, f.two_way, f.pool, f.p
+            row.decoder,
+            row.trials,
+            row.direction,
+            f.top1,
+            f.two_way,
+            f.pool,
+            f.p
         );
     }
-    println!("report: {}", job.out.join("report.html").display());
+    out!("report: {}", job.out.join("report.html").display());
     Ok(())
 }

@@ -3,6 +3,8 @@
 // Helpers of a test fail the test; the lint knows test functions only.
 #![allow(clippy::unwrap_used)]
 
+mod schema;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -81,6 +83,20 @@ fn described(basis: &Value) {
     assert!(value(&basis["partition"]["all"], "images") >= 40.);
 }
 
+/// That a file has the published form: every field, and no other.
+fn conforms(text: &str, found: &Value) {
+    let wrong = schema::errors(text, found);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // A form that everything has would say nothing.
+    let mut other = found.clone();
+    other["unknown"] = Value::Null;
+    assert_eq!(schema::errors(text, &other), ["/unknown: is not in the schema"]);
+    other = found.clone();
+    other["hashes"]["data"] = 1.into();
+    other.as_object_mut().unwrap().remove("seed");
+    assert_eq!(schema::errors(text, &other).len(), 2);
+}
+
 #[test]
 fn a_smoke_run_writes_a_whole_report() {
     let folder = tempfile::tempdir().unwrap();
@@ -129,10 +145,13 @@ fn a_smoke_run_writes_a_whole_report() {
     assert!(log.lines().count() > 10);
     assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).unwrap()["loss"].is_number()));
     assert!(out.join("checkpoints/fold-1-model-1.safetensors").exists());
+    conforms(dina_study::Results::JSON_SCHEMA, &results);
     // The finished model is taken over, and the decoding of it is the same.
     succeed("decode", &["--profile", "smoke", "--out", text(out)]);
     let again: Value = serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap();
     assert_eq!(again["identification"], results["identification"]);
+    // Without claims.
+    conforms(dina_study::Results::JSON_SCHEMA, &again);
     interprets(out);
 }
 
@@ -157,6 +176,7 @@ fn interprets(out: &Path) {
     }
     let found: Value =
         serde_json::from_slice(&std::fs::read(out.join("interpretation.json")).unwrap()).unwrap();
+    conforms(dina_study::Interpretation::JSON_SCHEMA, &found);
     assert_eq!((found["schema"].as_u64(), found["chosen_on"].as_str()), (Some(1), Some("training images")));
     let maps = dina_core::TensorFile::read(out.join("maps.safetensors"), &candle_core::Device::Cpu).unwrap();
     let shape = |name: &str| maps.tensor(name).unwrap().dims().to_vec();

@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use crate::memory::bytes;
+
 /// What can go wrong in the shared vocabulary.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -34,6 +36,33 @@ pub enum Error {
         path: PathBuf,
         /// What the operating system said.
         source: std::io::Error,
+    },
+    /// Another run writes into a folder.
+    #[error(
+        "{folder}: another run writes into this folder ({holder}); wait until it is done, or choose another folder",
+        folder = folder.display()
+    )]
+    Busy {
+        /// The folder.
+        folder: PathBuf,
+        /// What the other run says of itself: program, process and machine.
+        holder: String,
+    },
+    /// Something would take more memory than there is.
+    #[error(
+        "{what} would take about {needed} of memory, and {available} are available; {remedy}",
+        needed = bytes(*needed),
+        available = bytes(*available)
+    )]
+    Memory {
+        /// What would take it.
+        what: String,
+        /// Bytes that are needed, as far as can be said before.
+        needed: u64,
+        /// Bytes that are there, or that [`MEMORY_LIMIT`](crate::MEMORY_LIMIT) allows.
+        available: u64,
+        /// What can be done.
+        remedy: String,
     },
     /// A tensor operation failed.
     #[cfg(feature = "candle")]

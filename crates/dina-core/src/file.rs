@@ -1,7 +1,8 @@
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::io::{BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -11,7 +12,9 @@ use crate::{Error, Result};
 /// Writes a file whole or not at all: the content goes to a temporary file in the same folder,
 /// is flushed to the disk, and takes the name only then. Missing folders are made.
 ///
-/// The temporary file is removed when `write` fails, so that a full disk leaves nothing behind.
+/// The temporary file is removed when `write` fails, so that a full disk leaves nothing behind. A process that is killed
+/// while it writes leaves `.NAME.PROCESS-COUNT.partial`, which nothing reads; see
+/// [`FolderLock::remove_partial`](crate::FolderLock::remove_partial).
 ///
 /// # Errors
 /// [`Error::Io`] with the path, from `write` or from the file system.
@@ -35,13 +38,9 @@ fn write_then_rename(
         _ => Path::new("."),
     };
     std::fs::create_dir_all(folder)?;
-    // The process id keeps two runs into one folder apart.
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".{}.partial", std::process::id()));
-    let temporary = folder.join(temporary);
+    let (temporary, file) = temporary(folder, name)?;
     let written = (|| {
-        let mut writer = BufWriter::new(File::create(&temporary)?);
+        let mut writer = BufWriter::new(file);
         write(&mut writer)?;
         writer.into_inner().map_err(|e| e.into_error())?.sync_all()?;
         std::fs::rename(&temporary, path)
@@ -51,6 +50,36 @@ fn write_then_rename(
         let _ = std::fs::remove_file(&temporary);
     }
     written
+}
+
+/// A new file of a name that nobody else writes: neither another thread, nor a process of the same number on another
+/// machine that shares the folder.
+fn temporary(folder: &Path, name: &OsStr) -> std::io::Result<(PathBuf, File)> {
+    let mut count = 0;
+    loop {
+        let mut hidden = OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}-{count}{PARTIAL}", std::process::id()));
+        let path = folder.join(hidden);
+        match File::options().write(true).create_new(true).open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && count < 1000 => count += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+const PARTIAL: &str = ".partial";
+
+/// Whether a file has a name that [`write_atomic`] gives to one it has not finished.
+pub(crate) fn is_partial(name: &OsStr) -> bool {
+    let numbers = || {
+        let stem = name.as_encoded_bytes().strip_prefix(b".")?.strip_suffix(PARTIAL.as_bytes())?;
+        let last = stem.rsplit(|&byte| byte == b'.').next().filter(|last| last.len() < stem.len())?;
+        std::str::from_utf8(last).ok()?.split_once('-')
+    };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    numbers().is_some_and(|(process, count)| is_number(process) && is_number(count))
 }
 
 /// A SHA-256 over data, splits or configuration: two results are comparable when it is equal.
@@ -134,6 +163,27 @@ mod tests {
         .unwrap_err();
         assert!(error.to_string().contains("result.json"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn threads_that_write_one_file_leave_one_of_their_contents() {
+        let folder = folder("threads");
+        let path = folder.join("result.json");
+        let content = |thread: u8| vec![b'a' + thread; 100_000];
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..5 {
+                        write_atomic(path, |w| w.write_all(&content(thread))).unwrap();
+                    }
+                });
+            }
+        });
+        let found = std::fs::read(&path).unwrap();
+        assert!((0..4).any(|thread| found == content(thread)));
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
         std::fs::remove_dir_all(&folder).unwrap();
     }

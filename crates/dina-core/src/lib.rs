@@ -6,7 +6,9 @@
 //!   so that statistics, decoding and interpretation take either.
 //! - [`FeatureMaps`], [`Tower`], [`Objective`] (feature `candle`, on by default): what a tower
 //!   returns, what a tower is, and what an objective makes of two of them.
-//! - [`write_atomic`]: a file is either the old one or the whole new one, never half of it.
+//! - [`write_atomic`]: a file is either the old one or the whole new one, never half of it; [`FolderLock`]: one run a
+//!   folder at a time.
+//! - [`require_memory`]: what would not fit into memory is refused before it begins.
 //!
 //! ```
 //! use dina_core::Seed;
@@ -22,8 +24,10 @@
 mod array;
 mod error;
 mod file;
+mod folder;
 #[cfg(feature = "candle")]
 mod maps;
+mod memory;
 #[cfg(feature = "candle")]
 mod objective;
 mod seed;
@@ -35,8 +39,10 @@ mod tower;
 pub use array::ArrayLike;
 pub use error::{Error, Result};
 pub use file::{ContentHash, write_atomic};
+pub use folder::FolderLock;
 #[cfg(feature = "candle")]
 pub use maps::{FeatureMaps, MapSpec};
+pub use memory::{MEMORY_LIMIT, available_memory, require_memory};
 #[cfg(feature = "candle")]
 pub use objective::{LossTerms, Objective, Targets};
 pub use seed::{Seed, Stream};

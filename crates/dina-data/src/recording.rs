@@ -79,11 +79,16 @@ impl Recording {
         }
         let unusable = self.unusable_neurons();
         if let Some(&first) = unusable.first() {
+            let column = self.responses.column(first);
+            let why = match column.iter().position(|value| !value.is_finite()) {
+                Some(row) => format!(", whose row {} is {}", row + 1, column[row]),
+                None => format!(", which is {} throughout", column[0]),
+            };
             return fail(
                 "stim.resp",
                 format!(
                     "holds {} of {neurons} neurons with values that are not finite or never change \
-                     (the first is column {})",
+                     (the first is column {}{why})",
                     unusable.len(),
                     first + 1
                 ),
@@ -91,6 +96,19 @@ impl Recording {
             );
         }
         Ok(())
+    }
+
+    /// Refuses the first value that is NaN or infinite, naming its place.
+    fn expect_finite(&self, variable: &str, values: &Array2<f32>, remedy: &str) -> Result<()> {
+        match values.indexed_iter().find(|(_, value)| !value.is_finite()) {
+            None => Ok(()),
+            Some(((row, column), value)) => Err(Error::variable(
+                &self.origin,
+                variable,
+                format!("is {value} in row {}, column {}; every value has to be finite", row + 1, column + 1),
+                remedy,
+            )),
+        }
     }
 
     /// Columns that are not finite or constant.
@@ -110,14 +128,11 @@ impl Recording {
     /// When the number of neurons differs or a value is not finite.
     pub fn with_spontaneous(mut self, spontaneous: Array2<f32>) -> Result<Self> {
         self.expect_neurons("stim.spont", spontaneous.ncols())?;
-        if spontaneous.iter().any(|v| !v.is_finite()) {
-            return Err(Error::variable(
-                &self.origin,
-                "stim.spont",
-                "holds values that are not finite",
-                "remove these timepoints from the file before reading it",
-            ));
-        }
+        self.expect_finite(
+            "stim.spont",
+            &spontaneous,
+            "remove these timepoints from the file before reading it",
+        )?;
         self.spontaneous = Some(spontaneous);
         Ok(self)
     }
@@ -125,7 +140,7 @@ impl Recording {
     /// Adds positions, neurons x 3, in micrometres.
     ///
     /// # Errors
-    /// When the shape differs.
+    /// When the shape differs or a value is not finite.
     pub fn with_positions(mut self, positions: Array2<f32>) -> Result<Self> {
         self.expect_neurons("med", positions.nrows())?;
         if positions.ncols() != 3 {
@@ -136,6 +151,7 @@ impl Recording {
                 "give neurons x 3",
             ));
         }
+        self.expect_finite("med", &positions, "repair these positions, or leave `med` out of the file")?;
         self.positions = Some(positions);
         Ok(self)
     }

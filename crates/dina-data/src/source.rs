@@ -25,6 +25,22 @@ pub(crate) enum Broken {
     Unsupported { what: String, remedy: String },
     /// What was asked for is not in the array.
     Picks { what: String },
+    /// Sound, and larger than what there is memory for.
+    Memory(dina_core::Error),
+}
+
+impl Broken {
+    /// The error of an array that is too large, with the name of the array.
+    pub fn too_large(error: dina_core::Error, path: &Path, name: Option<&str>) -> crate::Error {
+        match error {
+            dina_core::Error::Memory { what, needed, available, remedy } => {
+                let name = name.map_or(String::new(), |name| format!(" `{name}`,"));
+                let what = format!("{}:{name} {what}", path.display());
+                dina_core::Error::Memory { what, needed, available, remedy }.into()
+            }
+            other => other.into(),
+        }
+    }
 }
 
 pub(crate) type Outcome<T> = std::result::Result<T, Broken>;
@@ -56,6 +72,9 @@ pub(crate) struct Extent {
 /// Deflate cannot expand a byte into more than this (zlib's technical notes, "Maximum expansion
 /// factor"), so a stream that declares more lies, and is refused before memory is reserved.
 pub(crate) const MAX_EXPANSION: u64 = 1032;
+
+/// For arrays of at least so many bytes the system is asked whether there is memory.
+const WORTH_ASKING: u64 = 16 << 20;
 
 /// Streams shorter than this are not worth threads.
 const THREADS_FROM: u64 = 512 << 10;
@@ -412,6 +431,16 @@ impl<'a> Source<'a> {
     }
 
     fn reserve<T>(&self, values: &mut Vec<T>, count: usize) -> Outcome<()> {
+        // A compressed file may hold a thousand times its size, and the system promises memory that it does not have.
+        let bytes = (count as u64).saturating_mul(size_of::<T>() as u64);
+        if bytes >= WORTH_ASKING {
+            dina_core::require_memory(
+                format!("an array of {count} elements"),
+                bytes,
+                "use a machine with more memory, export fewer presentations, neurons or images",
+            )
+            .map_err(Broken::Memory)?;
+        }
         values
             .try_reserve_exact(count)
             .map_err(|_| self.broken(format!("{count} elements do not fit into memory")))

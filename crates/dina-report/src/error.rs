@@ -16,6 +16,15 @@ pub enum Error {
         /// What to do about it.
         remedy: &'static str,
     },
+    /// A figure could not be drawn as PNG.
+    #[cfg(feature = "png")]
+    #[error("figure `{figure}` as PNG: {what}")]
+    Png {
+        /// The name of the figure.
+        figure: String,
+        /// Why not, and what to do about it.
+        what: String,
+    },
     /// A file could not be written.
     #[error(transparent)]
     Core(#[from] dina_core::Error),

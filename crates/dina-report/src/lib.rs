@@ -14,6 +14,8 @@
 //! # }
 //! ```
 //!
+//! With the feature `png` every SVG has a PNG beside it (`Figure::png`).
+//!
 //! Other studies compose a [`Page`] from [charts](chart), tables and text in the same style.
 //!
 //! `cargo run -p dina-report --example sample_report -- FOLDER` writes a page from made-up numbers.
@@ -26,6 +28,8 @@ mod html;
 mod input;
 mod page;
 mod palette;
+#[cfg(feature = "png")]
+mod png;
 mod svg;
 mod verdict;
 
@@ -60,6 +64,13 @@ fn write_files(
     save(&format!("{name}.html"), page)?;
     for figure in figures {
         save(&format!("figures/{}.svg", figure.name), &figure.svg)?;
+        #[cfg(feature = "png")]
+        {
+            let png = figure.png()?;
+            dina_core::write_atomic(folder.join(format!("figures/{}.png", figure.name)), |file| {
+                file.write_all(&png)
+            })?;
+        }
         if let Some(csv) = &figure.csv {
             save(&format!("figures/{}.csv", figure.name), csv)?;
         }

@@ -82,12 +82,79 @@ pub enum Source {
     /// Recorded files.
     Files {
         /// The responses.
+        #[serde(with = "path")]
         recording: PathBuf,
         /// The images that were shown.
+        #[serde(with = "path")]
         images: PathBuf,
         /// Their categories.
+        #[serde(with = "path::optional")]
         classes: Option<PathBuf>,
     },
+}
+
+/// Paths as text where they are text, and as their bytes where they are not: jobs are told apart by what they are
+/// serialised to, so every path has to be something, and no two the same.
+mod path {
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    impl From<&Path> for Form {
+        fn from(path: &Path) -> Self {
+            match path.to_str() {
+                Some(text) => Self::Text(text.into()),
+                None => Self::Bytes(path.as_os_str().as_encoded_bytes().to_vec()),
+            }
+        }
+    }
+
+    impl Form {
+        fn path(self) -> Result<PathBuf, &'static str> {
+            match self {
+                Self::Text(text) => Ok(text.into()),
+                #[cfg(unix)]
+                Self::Bytes(bytes) => {
+                    Ok(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(bytes).into())
+                }
+                #[cfg(not(unix))]
+                Self::Bytes(_) => Err("a path of this system, which is not text"),
+            }
+        }
+    }
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        Form::from(path).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        Form::deserialize(deserializer)?.path().map_err(serde::de::Error::custom)
+    }
+
+    pub(super) mod optional {
+        use super::*;
+
+        pub(in super::super) fn serialize<S: Serializer>(
+            path: &Option<PathBuf>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            path.as_deref().map(Form::from).serialize(serializer)
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<PathBuf>, D::Error> {
+            let form = Option::<Form>::deserialize(deserializer)?;
+            form.map(|form| form.path().map_err(serde::de::Error::custom)).transpose()
+        }
+    }
 }
 
 /// Everything that a job's result depends on.
@@ -187,5 +254,44 @@ impl JobConfig {
         // A configuration of plain numbers and names always serialises.
         let text = serde_json::to_string(&stripped).unwrap_or_default();
         ContentHash::of([text.as_bytes()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_survives_json() {
+        for config in [
+            JobConfig::simulated(Profile::Smoke, 3),
+            JobConfig::recorded("r.mat".into(), "i.mat".into(), Some("c.mat".into()), Profile::Quick, 1),
+        ] {
+            let text = serde_json::to_string(&config).unwrap();
+            assert_eq!(serde_json::from_str::<JobConfig>(&text).unwrap(), config);
+        }
+        let plain = JobConfig::recorded("r.mat".into(), "i.mat".into(), None, Profile::Quick, 1);
+        assert!(
+            serde_json::to_string(&plain)
+                .unwrap()
+                .contains(r#""recording":"r.mat","images":"i.mat","classes":null"#)
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn paths_that_are_no_text_are_kept_apart() {
+        use std::os::unix::ffi::OsStringExt;
+
+        let config = |byte| {
+            let odd = PathBuf::from(std::ffi::OsString::from_vec(vec![b'r', byte]));
+            JobConfig::recorded(odd.clone(), "i.mat".into(), Some(odd), Profile::Quick, 1)
+        };
+        let (first, second) = (config(0xff), config(0xfe));
+        let text = |config| serde_json::to_string(config).unwrap();
+        assert_ne!(text(&first), text(&second));
+        assert_eq!(serde_json::from_str::<JobConfig>(&text(&first)).unwrap(), first);
+        // The hash is that of the work, not of the place of the files.
+        assert_eq!(first.hash(), second.hash());
     }
 }

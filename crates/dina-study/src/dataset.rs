@@ -93,7 +93,7 @@ pub struct RecordingSummary {
 impl RecordingSummary {
     /// Measures a recording. Where there is enough spontaneous activity, reliability is measured as in the
     /// published notebook of the deposit (preset `stringer-notebook`, fitted on the whole recording);
-    /// elsewhere on the responses as recorded. Without repeats there is no reliability.
+    /// elsewhere on the responses as recorded. Without repeats, or for a single image, there is no reliability.
     ///
     /// # Errors
     /// When the responses cannot be used at all.
@@ -113,7 +113,8 @@ impl RecordingSummary {
             self_retrieval: None,
             reliability: Vec::new(),
         };
-        if summary.most_repeats < 2 {
+        // A correlation over one image is none.
+        if summary.most_repeats < 2 || summary.stimuli < 2 {
             return Ok(result);
         }
         let notebook = Preset::StringerNotebook.fit_as_published(recording).ok();

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use candle_core::Device;
-use dina_core::Seed;
+use dina_core::{FolderLock, Seed};
 use dina_decode::identification::{Decoder, Trials};
 use dina_interp::{Alignability, AlignabilityConfig, alignability};
 use ndarray::Array4;
@@ -10,7 +10,8 @@ use ndarray::Array4;
 use crate::claims::{self, Calibration, Case, Claim, Scope, Settings, Studied};
 use crate::fold::split_hash;
 use crate::jobs::{Engine, Shard, Store};
-use crate::results::{BaselineChoice, Hashes, peak_memory};
+use crate::memory::JobSize;
+use crate::results::{BaselineChoice, Hashes, peak_memory, resident_memory};
 use crate::towers::level_array;
 use crate::{
     Dataset, Decoded, Error, Fold, JobConfig, Measure, Progress, RecordingSummary, Result, Results, SCHEMA,
@@ -40,21 +41,28 @@ pub struct Prepared {
     /// The splits, with what was fitted on their training views.
     pub folds: Vec<Fold>,
     stages: Vec<(String, f64)>,
+    /// Keeps other runs out of the output folder.
+    lock: FolderLock,
 }
 
 impl Job {
-    /// Loads or simulates, measures the recording, and fits preprocessing and window.
+    /// Takes the output folder, loads or simulates, measures the recording, and fits preprocessing and window.
+    ///
+    /// As long as what it returns lives, no other job gets the folder. What a killed run left half written there is removed.
     ///
     /// # Errors
-    /// When the data cannot be used; the message names file, variable and remedy.
+    /// When another run writes into the folder, the job would take more memory than there is, or the data cannot be used;
+    /// the message names folder or file, variable and remedy.
     pub fn prepare(&self, progress: &dyn Progress) -> Result<Prepared> {
-        std::fs::create_dir_all(&self.out)
-            .map_err(|source| dina_core::Error::Io { path: self.out.clone(), source })?;
+        let lock = self.take_folder(progress)?;
         // Read much later: said before anything is computed.
         for backbone in &self.config.backbones {
             let path = &backbone.path;
             std::fs::File::open(path)
                 .map_err(|source| dina_core::Error::Io { path: path.clone(), source })?;
+        }
+        if let Some(size) = JobSize::of_config(&self.config) {
+            size.require()?;
         }
         let mut watch = Stopwatch::default();
         let stage = match self.config.source {
@@ -62,13 +70,28 @@ impl Job {
             crate::Source::Files { .. } => "read",
         };
         let dataset = watch.time(stage, || Dataset::load(&self.config.source, progress))?;
+        JobSize::of(&dataset, &self.config).require()?;
         let summary = watch.time("measure", || RecordingSummary::new(&dataset.recording))?;
         summary.require_repeats()?;
         let folds = watch.time("prepare", || prepare(&dataset, &self.config, progress))?;
         for note in folds.iter().flat_map(|fold| &fold.notes) {
             progress.say(note);
         }
-        Ok(Prepared { dataset, summary, folds, stages: watch.stages })
+        Ok(Prepared { dataset, summary, folds, stages: watch.stages, lock })
+    }
+
+    fn take_folder(&self, progress: &dyn Progress) -> Result<FolderLock> {
+        let lock = FolderLock::acquire(&self.out)?;
+        if !lock.is_held() {
+            progress.say(&format!(
+                "{}: the file system has no locks; take care that no other run writes there",
+                self.out.display()
+            ));
+        }
+        for folder in ["", "checkpoints", "figures", "calibration"] {
+            lock.remove_partial(self.out.join(folder))?;
+        }
+        Ok(lock)
     }
 
     fn training<'a>(&'a self, prepared: &'a Prepared) -> Training<'a> {
@@ -116,6 +139,7 @@ impl Job {
         let JobConfig { profile, seed, .. } = self.config;
         let draws = Seed::new(seed).child("claims");
         let Prepared { dataset, summary, folds, .. } = &*prepared;
+        JobSize::of(dataset, &self.config).require_for_claims(resident_memory().unwrap_or(0))?;
         let (findings, spectrum, basis) = watch.time("claims", || {
             let sizes = (Settings::new(profile), profile);
             let case = Case::new(dataset, summary, folds, sizes, draws, &self.device);
@@ -155,7 +179,7 @@ impl Job {
         studied: Option<&Studied>,
         progress: &dyn Progress,
     ) -> Result<Results> {
-        let Prepared { dataset, summary, folds, stages } = prepared;
+        let Prepared { dataset, summary, folds, stages, lock: _lock } = prepared;
         let mut watch = Stopwatch { stages };
         let seed = Seed::new(self.config.seed).child("statistics");
         let permutations = self.config.profile.permutations();

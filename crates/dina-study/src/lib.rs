@@ -16,8 +16,11 @@
 //! - [`claims`]: registered experiments, with the measured error rates of their instruments.
 //! - [`jobs`]: independent pieces of work, on this machine or on a cluster.
 //! - [`Interpretation`]: what trained towers share, where, and which neurons carry it; `interpretation.json`.
+//! - [`JobSize`]: how much memory a job takes, before it begins.
 //! - [`Results`]: what `results.json` holds.
 
+#[cfg(feature = "tensorboard")]
+mod board;
 pub mod claims;
 mod comparison;
 mod config;
@@ -28,6 +31,7 @@ mod fold;
 mod interpretation;
 mod job;
 pub mod jobs;
+mod memory;
 mod objective;
 mod objectives;
 mod parts;
@@ -49,6 +53,7 @@ pub use interpretation::{
     NeuronProperties, TowerSide,
 };
 pub use job::{Job, Prepared};
+pub use memory::JobSize;
 pub use objective::{ObjectiveConfig, ObjectiveKind, Start, WeightedObjective};
 pub use objectives::{
     MapCharacteristics, ObjectiveComparison, ObjectiveFinding, ObjectivePair, ObjectiveReport, ObjectiveRun,

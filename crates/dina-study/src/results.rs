@@ -81,6 +81,10 @@ pub struct BaselineChoice {
 }
 
 impl Results {
+    /// The JSON Schema (draft 2020-12) of `results.json`, which is `schema/results.schema.json` of this crate. A field that is
+    /// added changes it, and [`SCHEMA`] stays; a field that changes its meaning changes both.
+    pub const JSON_SCHEMA: &str = include_str!("../schema/results.schema.json");
+
     /// Writes the file, whole or not at all.
     ///
     /// # Errors
@@ -102,8 +106,13 @@ pub fn peak_memory() -> Option<u64> {
     bytes_of("/proc/self/status", "VmHWM:")
 }
 
+/// Resident memory of this process now, in bytes, where the system tells (Linux).
+pub(crate) fn resident_memory() -> Option<u64> {
+    bytes_of("/proc/self/status", "VmRSS:")
+}
+
 /// A number of kibibytes that Linux tells in a file, in bytes.
-pub(crate) fn bytes_of(file: &str, name: &str) -> Option<u64> {
+fn bytes_of(file: &str, name: &str) -> Option<u64> {
     let text = std::fs::read_to_string(file).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;
     let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;

@@ -238,6 +238,8 @@ impl Training<'_> {
         if resumed {
             trainer.resume(&state)?;
         }
+        #[cfg(feature = "tensorboard")]
+        let mut board = crate::board::Board::new(self.out, index, member, trainer.step_count())?;
         let validation = Validation::new(self.dataset, fold)?;
         let outcome = trainer.run::<Error>(
             &start.data,
@@ -249,6 +251,8 @@ impl Training<'_> {
                     None => format!("loss {:.3}", last.loss),
                 };
                 progress.advance(trainer.step_count(), &note);
+                #[cfg(feature = "tensorboard")]
+                board.show(trainer.log(), &config.train)?;
                 if trainer.step_count().is_multiple_of(config.train.validate_every) {
                     trainer.checkpoint()?.write(&state)?;
                     let mut all = lines.to_vec();

@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -136,7 +135,7 @@ pub(super) fn stamp(path: &Path) -> std::io::Result<Option<(u64, i64)>> {
 
 /// The right to write into a folder, held by one process at a time. The operating system takes it back when a process dies.
 pub(super) struct FolderLock {
-    _file: File,
+    _lock: dina_core::FolderLock,
 }
 
 /// How often another process is asked for.
@@ -148,17 +147,14 @@ impl FolderLock {
         patience: Option<Duration>,
         observe: &dyn Fn(&Event<'_>),
     ) -> Result<Self> {
-        std::fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), source })?;
-        let path = folder.join(".dina-download.lock");
-        let io = |source| Error::Io { path: path.clone(), source };
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;
         let start = Instant::now();
         let mut told = false;
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(TryLockError::Error(source)) => return Err(io(source)),
-                Err(TryLockError::WouldBlock) => {}
+            match dina_core::FolderLock::named(folder, ".dina-download.lock") {
+                Ok(lock) => return Ok(Self { _lock: lock }),
+                Err(dina_core::Error::Busy { .. }) => {}
+                Err(dina_core::Error::Io { path, source }) => return Err(Error::Io { path, source }),
+                Err(error) => return Err(error.into()),
             }
             if !told {
                 observe(&Event::Waiting { folder });

@@ -401,6 +401,7 @@ fn error(path: &Path, variable: Option<&str>, offset: u64, packing: Packing, bro
     match broken {
         Broken::Io(source) => Error::Io { path: path.to_path_buf(), source },
         Broken::Unsupported { what, remedy } => Error::Unsupported { path: path.to_path_buf(), what, remedy },
+        Broken::Memory(error) => Broken::too_large(error, path, variable),
         Broken::Picks { what } => {
             let name = variable.unwrap_or_default();
             Error::variable(path.display().to_string(), name, what, "ask for what is in it")

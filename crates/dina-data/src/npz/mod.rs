@@ -302,6 +302,7 @@ fn error(path: &Path, name: Option<&str>, offset: u64, broken: Broken) -> Error 
     match broken {
         Broken::Io(source) => Error::Io { path: path.to_path_buf(), source },
         Broken::Unsupported { what, remedy } => Error::Unsupported { path: path.to_path_buf(), what, remedy },
+        Broken::Memory(error) => Broken::too_large(error, path, name),
         Broken::Picks { what } => {
             let name = name.unwrap_or_default();
             Error::variable(path.display().to_string(), name, what, "ask for what is in it")

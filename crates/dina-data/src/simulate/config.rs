@@ -1,6 +1,7 @@
 use dina_core::Seed;
 use serde::{Deserialize, Serialize};
 
+use super::driven::REFERENCE;
 use super::{CortexStatistics, Population, SceneStatistics};
 use crate::{Error, Result};
 
@@ -103,9 +104,29 @@ impl SimulationConfig {
             return fail("images", self.images.to_string(), "ask for fewer");
         }
         self.scene().check()?;
-        self.cortex().check()
+        self.cortex().check()?;
+        let Self { neurons, images, repeats, .. } = self;
+        let what = format!("a simulation of {neurons} neurons and {images} images shown {repeats} times");
+        Ok(dina_core::require_memory(what, self.memory(), "ask for fewer neurons or images")?)
+    }
+
+    /// Bytes that [`simulate`](super::simulate) takes at its peak, estimated: images and what filters make of them, rates
+    /// and responses. Meant to be more than is taken, and less than twice that.
+    pub fn memory(&self) -> u64 {
+        let product = |counts: &[usize]| counts.iter().fold(1_u64, |all, &n| all.saturating_mul(n as u64));
+        let images = self.images.saturating_add(REFERENCE);
+        let pixels = product(&[images, self.height, self.width]);
+        let bins = product(&[self.images, self.repeats]).saturating_add(self.spontaneous_bins as u64);
+        let responses = bins.saturating_mul(self.neurons as u64);
+        let rates = product(&[self.neurons, self.images]);
+        [64 << 20, pixels.saturating_mul(PIXEL), responses.saturating_mul(5), rates.saturating_mul(8)]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 }
+
+/// Bytes a pixel of every image: the image, contrast at several scales, energy in several orientations.
+const PIXEL: u64 = 28;
 
 /// Refuses a number outside `low..=high`, with the name it has in the configuration.
 pub(super) fn within(name: &str, value: f32, low: f32, high: f32) -> Result<()> {

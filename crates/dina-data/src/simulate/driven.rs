@@ -9,7 +9,7 @@ use super::{
 use crate::Categories;
 
 /// Images on which neurons set their scales; never shown in the recording.
-const REFERENCE: usize = 192;
+pub(super) const REFERENCE: usize = 192;
 
 /// Images that neurons are adapted to, and what makes others like them.
 pub(super) struct Reference {

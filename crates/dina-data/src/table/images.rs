@@ -46,9 +46,14 @@ pub(super) fn listed(folder: &Path) -> Result<Vec<ImageFile>> {
     let mut images = Vec::new();
     for entry in fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();
-        if let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()).filter(|_| is_image(&path)) {
-            images.push(ImageFile { stimulus: stem.to_owned(), path });
+        if !is_image(&path) {
+            continue;
         }
+        // A name is what responses refer to: two that differ in bytes that are no text would become one.
+        let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else {
+            return Err(wrong(&path, IMAGES, "has a name that is not UTF-8", "rename the file"));
+        };
+        images.push(ImageFile { stimulus: stem.to_owned(), path });
     }
     images.sort_by(|a, b| natural_order(&a.stimulus, &b.stimulus).then_with(|| a.path.cmp(&b.path)));
     if let Some(pair) = images.windows(2).find(|pair| pair[0].stimulus == pair[1].stimulus) {

@@ -177,6 +177,11 @@ pub struct Interpretation {
     pub absent: Vec<String>,
 }
 
+impl Interpretation {
+    /// The JSON Schema (draft 2020-12) of `interpretation.json`, which is `schema/interpretation.schema.json` of this crate.
+    pub const JSON_SCHEMA: &str = include_str!("../../schema/interpretation.schema.json");
+}
+
 /// [`Interpretation::schema`].
 const SCHEMA: u32 = 1;
 

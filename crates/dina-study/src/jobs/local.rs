@@ -2,7 +2,6 @@ use std::num::NonZero;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Store, Work};
-use crate::results::bytes_of;
 use crate::{Error, Progress, Result};
 
 /// Several pieces of work at a time on this machine.
@@ -19,10 +18,12 @@ pub struct LocalPool {
 }
 
 impl Default for LocalPool {
-    /// As many workers as threads, four fifths of the memory that is free now where the system tells, two attempts.
+    /// As many workers as threads, four fifths of the memory that is [available](dina_core::available_memory) now where
+    /// that is known, two attempts.
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let free = bytes_of("/proc/meminfo", "MemAvailable:");
+        // A limit that cannot be read is refused where a job begins.
+        let free = dina_core::available_memory().ok().flatten();
         Self { workers, memory: free.map(|free| free / 5 * 4), attempts: 2 }
     }
 }

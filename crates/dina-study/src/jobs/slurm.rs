@@ -1,5 +1,5 @@
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -86,7 +86,7 @@ impl SlurmArray {
 
     fn submit(&self, shards: &BTreeSet<usize>, folder: &Path) -> Result<String> {
         let script = folder.join("array.sh");
-        let text = self.script(folder);
+        let text = self.script(folder)?;
         write_atomic(&script, |writer| writer.write_all(text.as_bytes()))?;
         let array: Vec<String> = shards.iter().map(usize::to_string).collect();
         let mut command = Command::new("sbatch");
@@ -101,10 +101,10 @@ impl SlurmArray {
     }
 
     /// The batch script: a shard a task, and its exit status in a file once it is over.
-    fn script(&self, folder: &Path) -> String {
-        let quoted: Vec<String> = self.command.iter().map(|part| quote(&part.to_string_lossy())).collect();
-        let place = quote(&folder.to_string_lossy());
-        format!(
+    fn script(&self, folder: &Path) -> Result<String> {
+        let quoted = self.command.iter().map(|part| quote(part)).collect::<Result<Vec<_>>>()?;
+        let place = quote(folder.as_os_str())?;
+        Ok(format!(
             "#!/bin/sh\n\
              #SBATCH --job-name=dina\n\
              #SBATCH --output={}/%a.log\n\
@@ -116,7 +116,7 @@ impl SlurmArray {
             folder.display(),
             quoted.join(" "),
             self.shards.max(1),
-        )
+        ))
     }
 
     /// Until every task has left an exit record, or the queue knows none of those that have not.
@@ -159,19 +159,38 @@ fn output(command: &mut Command) -> Result<String> {
 }
 
 /// A word of a shell script.
-fn quote(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
+///
+/// Words that are not UTF-8 are refused: a path that is nearly the right one is another path.
+fn quote(word: &OsStr) -> Result<String> {
+    let text = word.to_str().ok_or_else(|| {
+        Error::Job(format!(
+            "`{}` is not UTF-8, and a batch script has to be; choose another path for a cluster",
+            word.display()
+        ))
+    })?;
+    Ok(format!("'{}'", text.replace('\'', r"'\''")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
+    #[test]
+    fn a_path_that_is_no_text_is_refused() {
+        use std::os::unix::ffi::OsStringExt;
+
+        let odd = OsString::from_vec(b"/data/\xff.mat".to_vec());
+        let array = SlurmArray::new(vec!["program".into(), odd], 1, "/shared");
+        let error = array.script(Path::new("/shared/attempt-1")).unwrap_err().to_string();
+        assert!(error.contains("not UTF-8") && error.contains("/data/"), "{error}");
+    }
+
     #[test]
     fn the_script_runs_a_shard_and_leaves_a_record() {
         let command = ["/a b/it's".into(), "--seeds".into(), "3".into()];
         let array = SlurmArray::new(command.into(), 4, "/shared");
-        let script = array.script(Path::new("/shared/attempt-1"));
+        let script = array.script(Path::new("/shared/attempt-1")).unwrap();
         assert!(script.contains(r"'/a b/it'\''s' '--seeds' '3' --shard "), "{script}");
         assert!(script.contains("$SLURM_ARRAY_TASK_ID/4") && script.contains(".exit"), "{script}");
     }
