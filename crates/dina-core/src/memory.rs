@@ -72,7 +72,7 @@ fn parse_bytes(text: &str) -> Option<u64> {
     };
     let value = number.parse::<f64>().ok()? * factor as f64;
     // Beyond 2^53 bytes a limit limits nothing.
-    (value >= 1. && value < 9e15).then_some(value as u64)
+    (1. ..9e15).contains(&value).then_some(value as u64)
 }
 
 /// What Linux says.
