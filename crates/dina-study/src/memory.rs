@@ -26,7 +26,7 @@ impl JobSize {
     pub fn of_config(config: &JobConfig) -> Option<Self> {
         let Source::Simulated(simulation) = &config.source else { return None };
         let shown = simulation.images.saturating_mul(simulation.repeats);
-        let gray = if simulation.gray_every == 0 { 0 } else { shown / simulation.gray_every };
+        let gray = shown.checked_div(simulation.gray_every).unwrap_or(0);
         Some(Self {
             neurons: simulation.neurons,
             presentations: shown.saturating_add(gray),
