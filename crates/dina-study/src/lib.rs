@@ -13,11 +13,13 @@
 //! - [`compare_objectives`]: the same towers under several objectives, at equal budget.
 //! - [`decode`], [`identification`], [`compare`]: DINA and the baselines on the same queries.
 //! - [`claims`]: registered experiments, with the measured error rates of their instruments.
+//! - [`cohort`]: one image tower for several mice, leave-one-mouse-out, agreement of channels.
 //! - [`jobs`]: independent pieces of work, on this machine or on a cluster.
 //! - [`Interpretation`]: what trained towers share, where, and which neurons carry it; `interpretation.json`.
 //! - [`Results`]: what `results.json` holds.
 
 pub mod claims;
+pub mod cohort;
 mod comparison;
 mod config;
 mod dataset;

@@ -8,7 +8,8 @@
 //! - [`study`]: all claims on one case, corrected together, to [`Finding`]s.
 //! - [`Calibration`]: how often the same study says so on simulated populations where it is true, and where it is
 //!   false; [`judge`] puts it beside the findings.
-//! - [`cohort`]: the same study of several mice, summed up with mice as the sample.
+//! - [`cohort`]: the same study of several mice, summed up with mice as the sample; one image tower for all of them is in
+//!   [`crate::cohort`].
 
 mod accuracy;
 mod bands;
@@ -32,6 +33,7 @@ pub use bands::Bands;
 pub use calibration::{Calibration, Cell, CellFinding, Rate, Rates, Scope, calibrate};
 pub use case::{Aligned, Case, Pairing, Settings, Sight};
 pub use category::CategoryBeyondLowLevel;
+pub(crate) use cohort::check as check_mice;
 pub use cohort::{Cohort, CohortClaim, Mouse, MouseStudy, cohort};
 pub use decision::{Verdict, decide};
 pub use experiment::{Experiment, registration};
