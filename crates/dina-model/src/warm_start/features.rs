@@ -193,7 +193,8 @@ mod tests {
         let (image, images) = (tower(), drawn("images", &[30, 1, 8, 8]));
         let trials: Vec<Vec<usize>> = (0..30).map(|i| vec![i]).collect();
         let of = |responses: &Tensor| {
-            FeatureCovariance::of(&image, WarmStartData { images: &images, responses, trials: &trials }).unwrap()
+            FeatureCovariance::of(&image, WarmStartData { images: &images, responses, trials: &trials })
+                .unwrap()
         };
         let (a, b) = (drawn("a", &[30, 7]), drawn("b", &[30, 7]));
         let stacked = values(&of(&Tensor::cat(&[&a, &b], 1).unwrap()).gram);
@@ -216,7 +217,9 @@ mod tests {
         let own = WarmStart::fit(&image, 2, data(0)).unwrap();
         let alone = FeatureCovariance::pooled(&[&covariances[0]]).unwrap();
         let same = WarmStart::fit_shared(&image, 2, data(0), &alone).unwrap();
-        for (a, b) in [(&own.mixing, &same.mixing), (&own.masks, &same.masks), (&own.features, &same.features)] {
+        for (a, b) in
+            [(&own.mixing, &same.mixing), (&own.masks, &same.masks), (&own.features, &same.features)]
+        {
             assert_eq!(values(a), values(b));
         }
         let both = FeatureCovariance::pooled(&[&covariances[0], &covariances[1]]).unwrap();

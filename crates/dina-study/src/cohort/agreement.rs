@@ -78,25 +78,27 @@ pub(super) fn agreement(found: &[MouseResult], settings: Settings, seed: Seed) -
     } else {
         let association = Association { permutation: test, ..Association::default() };
         let scheme = Scheme::free(count)?;
-        let value = |[a, b]: [usize; 2], rows: &[usize]| {
+        let value = |[a, b]: [usize; 2], rows: &[usize]| -> Result<f64> {
             let of = |mouse: usize| alignability(&found[mouse].aligned, rows);
             Ok(Correlation::pearson(&of(a), &of(b))?.get())
         };
-        let p = |[a, b]: [usize; 2], seed| {
+        let p = |[a, b]: [usize; 2], seed: Seed| -> Result<f64> {
             Ok(association.test(&channels[a], &channels[b], &scheme, seed)?.permutation.p)
         };
         Some(agree((found.len(), images), settings, seed.child("alignability"), &value, &p)?)
     };
-    let maps = |of: fn(&MouseResult) -> &Vec<Vec<f32>>| found.iter().map(|m| matrix(of(m))).collect::<Result<Vec<_>>>();
+    let maps = |of: fn(&MouseResult) -> &Vec<Vec<f32>>| {
+        found.iter().map(|m| matrix(of(m))).collect::<Result<Vec<_>>>()
+    };
     let (neural, image, random) = (maps(|m| &m.neural)?, maps(|m| &m.image)?, maps(|m| &m.random)?);
     let compared = image[0].nrows();
     let scheme = Scheme::free(compared)?;
-    let of_maps = |maps: &[Array2<f64>], seed| {
-        let value = |[a, b]: [usize; 2], rows: &[usize]| {
+    let of_maps = |maps: &[Array2<f64>], seed: Seed| {
+        let value = |[a, b]: [usize; 2], rows: &[usize]| -> Result<f64> {
             let part = |mouse: usize| maps[mouse].select(Axis(0), rows);
             Ok(debiased_cka(part(a).view(), part(b).view())?)
         };
-        let p = |[a, b]: [usize; 2], seed| {
+        let p = |[a, b]: [usize; 2], seed: Seed| -> Result<f64> {
             Ok(cka_test(&test, maps[a].view(), maps[b].view(), &scheme, seed)?.permutation.p)
         };
         agree((found.len(), compared), settings, seed, &value, &p)
@@ -118,7 +120,8 @@ pub(super) fn agreement(found: &[MouseResult], settings: Settings, seed: Seed) -
 /// r of every channel over some images.
 fn alignability(of_images: &[Vec<f64>], rows: &[usize]) -> Vec<f64> {
     let channels = of_images.first().map_or(0, Vec::len);
-    let mean = |channel: usize| rows.iter().map(|&i| of_images[i][channel]).sum::<f64>() / rows.len().max(1) as f64;
+    let mean =
+        |channel: usize| rows.iter().map(|&i| of_images[i][channel]).sum::<f64>() / rows.len().max(1) as f64;
     (0..channels).map(mean).collect()
 }
 

@@ -12,8 +12,8 @@ use crate::fold::split_config;
 use crate::job::primary;
 use crate::training::{Common, model_config};
 use crate::{
-    Dataset, Error, Fold, JobConfig, ModelConfig, ObjectiveKind, Profile, Progress, RecordingSummary, Result, Silent,
-    Start,
+    Dataset, Error, Fold, JobConfig, ModelConfig, ObjectiveKind, Profile, Progress, RecordingSummary, Result,
+    Silent, Start,
 };
 
 /// A mouse with its folds.
@@ -88,8 +88,7 @@ pub(super) fn gather(mice: &[Mouse], device: &Device, progress: &dyn Progress) -
     let named = mice.iter().zip(&datasets).map(|(mouse, data)| (mouse.name.clone(), &data.recording));
     let cohort = Cohort::new(named.collect())?;
     let usable = summaries.iter().map(|summary| summary.stimuli).min().unwrap_or(0);
-    let folds =
-        MouseFolds::draw(&cohort, &groups, config.folds_for(usable), &split_config(config, usable))?;
+    let folds = MouseFolds::draw(&cohort, &groups, config.folds_for(usable), &split_config(config, usable))?;
     let mut clean = true;
     for fold in folds.folds() {
         clean &= LeakageReport::of_mice(fold, &cohort, &groups)?.is_clean();
@@ -141,7 +140,12 @@ fn around(windows: impl Iterator<Item = Window>) -> Option<Window> {
     })
 }
 
-fn covariance(dataset: &Dataset, fold: &Fold, profile: Profile, device: &Device) -> Result<FeatureCovariance> {
+fn covariance(
+    dataset: &Dataset,
+    fold: &Fold,
+    profile: Profile,
+    device: &Device,
+) -> Result<FeatureCovariance> {
     let config = model(dataset, fold, profile)?;
     // Its random weights are not looked at.
     let image = ImageTower::new(config.image.clone(), Seed::new(0), device)?;

@@ -112,11 +112,9 @@ pub fn shared(
     progress: &dyn Progress,
 ) -> Result<Option<Shared>> {
     let gathered = gather(mice, device, progress)?;
-    let work: Vec<MouseWork<'_>> =
-        (0..mice.len()).map(|mouse| MouseWork { gathered: &gathered, mouse, device }).collect();
-    let part: Vec<usize> = shard.of(&(0..mice.len()).collect::<Vec<_>>());
-    let work: Vec<MouseWork<'_>> =
-        work.into_iter().enumerate().filter(|(index, _)| part.contains(index)).map(|(_, work)| work).collect();
+    let places: Vec<usize> = (0..mice.len()).collect();
+    let of_mouse = |mouse| MouseWork { gathered: &gathered, mouse, device };
+    let work: Vec<MouseWork<'_>> = shard.of(&places).into_iter().map(of_mouse).collect();
     let found = engine.run(&work, store, progress)?;
     if shard != Shard::WHOLE {
         return Ok(None);

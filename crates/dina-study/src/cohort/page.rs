@@ -1,9 +1,10 @@
 //! The page of a cohort.
 
 use dina_report::chart::{
-    Axis, Caption, Chart, IntervalItem, Intervals, Line, LinePoint, LineStyle, Lines, Matrix, intervals, lines, matrix,
+    Axis, Caption, Chart, IntervalItem, Intervals, Line, LinePoint, LineStyle, Lines, Matrix, intervals,
+    lines, matrix,
 };
-use dina_report::format::{counted, interval, p_value, proportion, sentence, signed};
+use dina_report::format::{counted, interval, p_value, proportion, signed};
 use dina_report::{Block, Cell, Page, Section, Summary, Table, Tone};
 use dina_stats::comparison::SignTest;
 
@@ -129,9 +130,7 @@ fn verdicts(cohort: &Cohort) -> Section {
         ]
     };
     let mut columns = vec![words("Claim"), words("Verdict")];
-    columns.extend(
-        ["Mean effect", "95 % interval", "Smallest", "p", "p, small", "Signs", "I²"].map(number),
-    );
+    columns.extend(["Mean effect", "95 % interval", "Smallest", "p", "p, small", "Signs", "I²"].map(number));
     let table = Table {
         title: "Claims with mice as the sample".into(),
         text: format!(
@@ -185,7 +184,8 @@ fn forest(cohort: &Cohort, index: usize, claim: &CohortClaim) -> Chart {
         names: ["mean over mice".into(), "mouse".into()],
         marks: vec![("smallest of interest".into(), claim.experiment.smallest)],
     };
-    let left_out = if left_out > 0 { format!(" {} without an effect left out.", mice(left_out)) } else { String::new() };
+    let left_out =
+        if left_out > 0 { format!(" {} without an effect left out.", mice(left_out)) } else { String::new() };
     let text = format!(
         "{} Effect: {}; 95 % intervals, of a mouse over images (percentile bootstrap), of the mean over n = {} (Hartung and Knapp).{left_out} Verdict: {}",
         claim.experiment.statement,
@@ -193,7 +193,7 @@ fn forest(cohort: &Cohort, index: usize, claim: &CohortClaim) -> Chart {
         mice(claim.effects.iter().flatten().count()),
         claim.verdict
     );
-    let title = format!("{}: {}", sentence(&claim.experiment.id), claim.verdict);
+    let title = format!("{}: {}", claim.experiment.id, claim.verdict);
     intervals(Caption::new(format!("cohort-{}", claim.experiment.id), title, format!("{text}.")), &chart)
 }
 
@@ -205,7 +205,9 @@ fn label(cohort: &Cohort, place: usize) -> String {
 
 fn signs(cohort: &Cohort) -> Section {
     let mut columns = vec![words("Effect")];
-    columns.extend(cohort.mice.iter().enumerate().map(|(place, mouse)| number(format!("{} {}", place + 1, mouse.mouse))));
+    columns.extend(
+        cohort.mice.iter().enumerate().map(|(place, mouse)| number(format!("{} {}", place + 1, mouse.mouse))),
+    );
     columns.push(number("Sign test"));
     let sign = |value: Option<f64>| {
         number(match value {
@@ -340,9 +342,7 @@ fn table(shared: &Shared) -> Table {
         ]
     };
     let mut columns = vec![words("Tower"), words("Measure")];
-    columns.extend(
-        ["Chance", "By mouse", "Mean", "95 % interval", "Hierarchical", "p", "Signs"].map(number),
-    );
+    columns.extend(["Chance", "By mouse", "Mean", "95 % interval", "Hierarchical", "p", "Signs"].map(number));
     let trials = match shared.trials {
         dina_decode::identification::Trials::Single => "single trials",
         dina_decode::identification::Trials::Mean => "means over repeats",
@@ -413,7 +413,11 @@ fn agreement(shared: &Shared) -> Section {
             channels.first().map_or(0, Vec::len),
             dina_report::format::with_interval(of.mean, of.low, of.high)
         );
-        first.push(square(Caption::new("cohort-alignability", "The same channels align", text), of, "correlation"));
+        first.push(square(
+            Caption::new("cohort-alignability", "The same channels align", text),
+            of,
+            "correlation",
+        ));
     }
     let text = |of: &PairAgreement, what: &str, more: &str| {
         format!(

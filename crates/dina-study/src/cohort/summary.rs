@@ -9,7 +9,7 @@ use dina_stats::permutation::Tail;
 use serde::{Deserialize, Serialize};
 
 use super::ChosenBy;
-use super::work::MouseResult;
+use super::work::{MouseResult, Scores};
 use crate::claims::Settings;
 use crate::{Measure, Result};
 
@@ -70,8 +70,15 @@ pub(super) fn identification(found: &[MouseResult], settings: Settings, seed: Se
     let mut rows = Vec::new();
     for (index, quantity) in quantities.enumerate() {
         for measure in [Measure::TwoWay, Measure::Top1] {
-            let values: Vec<Vec<f64>> = found.iter().map(|mouse| of_images(mouse, quantity, measure)).collect();
-            rows.push(row(quantity, measure, &values, settings, seed.child(&format!("{measure:?}")).index(index))?);
+            let values: Vec<Vec<f64>> =
+                found.iter().map(|mouse| of_images(mouse, quantity, measure)).collect();
+            rows.push(row(
+                quantity,
+                measure,
+                &values,
+                settings,
+                seed.child(&format!("{measure:?}")).index(index),
+            )?);
         }
     }
     let p: Vec<f64> = rows.iter().map(|row: &OverMice| row.p_adjusted).collect();
@@ -83,9 +90,9 @@ pub(super) fn identification(found: &[MouseResult], settings: Settings, seed: Se
 
 /// One value a test image.
 fn of_images(mouse: &MouseResult, quantity: Quantity, measure: Measure) -> Vec<f64> {
-    let (scores, chance) = match measure {
-        Measure::TwoWay => (|s: &super::work::Scores| s.two_way.clone(), 0.5),
-        Measure::Top1 => ((|s| s.top1.clone()) as fn(&super::work::Scores) -> Vec<f64>, mouse.chance_top1),
+    let (scores, chance): (fn(&Scores) -> Vec<f64>, f64) = match measure {
+        Measure::TwoWay => (|scores| scores.two_way.clone(), 0.5),
+        Measure::Top1 => (|scores| scores.top1.clone(), mouse.chance_top1),
     };
     let of = |tower: ChosenBy| mouse.scores.iter().find(|s| s.chosen_by == tower).map_or(Vec::new(), scores);
     match quantity {

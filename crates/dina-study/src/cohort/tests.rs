@@ -20,11 +20,7 @@ fn cohort_of(population: Population, count: u32) -> Vec<Mouse> {
 }
 
 fn run(mice: &[Mouse], workers: usize, store: Option<&Store>) -> Shared {
-    let engine = Engine::Local({
-        let mut pool = LocalPool::default();
-        pool.workers = workers;
-        pool
-    });
+    let engine = Engine::Local(LocalPool { workers, ..LocalPool::default() });
     let settings = Settings::smoke();
     shared(mice, settings, (&engine, store, Shard::WHOLE), &Device::Cpu, &Silent).unwrap().unwrap()
 }
@@ -85,7 +81,8 @@ fn one_tower_is_one_tower() {
         let work = MouseWork { gathered: &gathered, mouse, device: &device };
         let animal = &gathered.animals[mouse];
         let fold = &animal.folds[0];
-        let common = Common::new(&animal.dataset, fold, &gathered.config(mouse, 0).unwrap(), &device).unwrap();
+        let common =
+            Common::new(&animal.dataset, fold, &gathered.config(mouse, 0).unwrap(), &device).unwrap();
         let trained = work.towers(chosen, 0, &common).unwrap();
         let images = fold.select(fold.split.test());
         level_array(&trained.members[0].image_maps(images.view()).unwrap()).unwrap()

@@ -27,9 +27,6 @@ pub(super) struct Scores {
     pub top1: Vec<f64>,
 }
 
-/// Maps of some test images as principal coordinates, images x coordinates: their products are those of the maps.
-pub(super) type Coordinates = Array2<f32>;
-
 /// What the towers of one mouse came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct MouseResult {
@@ -39,7 +36,8 @@ pub(super) struct MouseResult {
     pub scores: Vec<Scores>,
     /// Alignability of every channel of the tower of all mice in the first fold, image by image: its mean over images is r.
     pub aligned: Vec<Vec<f64>>,
-    /// Neural and image maps of its own tower, and image maps of random channels, in the first fold.
+    /// Neural and image maps of its own tower, and image maps of random channels, in the first fold: principal
+    /// coordinates of some test images, whose products are those of the maps.
     pub neural: Vec<Vec<f32>>,
     pub image: Vec<Vec<f32>>,
     pub random: Vec<Vec<f32>>,
@@ -60,7 +58,9 @@ impl MouseWork<'_> {
     pub(super) fn towers(&self, chosen: ChosenBy, fold: usize, common: &Common) -> Result<Trained> {
         let config = self.gathered.config(self.mouse, fold)?;
         let ReadInKind::Factorised { rank } = config.neural.read_in else {
-            return Err(Error::Job("a shared image tower needs the factorised read-in, which has a closed form".into()));
+            return Err(Error::Job(
+                "a shared image tower needs the factorised read-in, which has a closed form".into(),
+            ));
         };
         let image = ImageTower::new(config.image.clone(), Seed::new(0), self.device)?;
         let covariance = self.gathered.covariance(chosen, (self.mouse, fold), &image)?;
@@ -160,8 +160,12 @@ fn aligned(image: &Array4<f32>, neural: &Array4<f32>) -> Vec<Vec<f64>> {
         for (i, row) in values.iter_mut().enumerate() {
             let a = image.index_axis(Axis(0), i);
             let b = neural.index_axis(Axis(0), i);
-            let pairs = a.index_axis(Axis(0), channel).iter().zip(b.index_axis(Axis(0), channel).iter())
-                .map(|(&a, &b)| (f64::from(a) - mean_a) * (f64::from(b) - mean_b)).sum::<f64>();
+            let pairs = a
+                .index_axis(Axis(0), channel)
+                .iter()
+                .zip(b.index_axis(Axis(0), channel).iter())
+                .map(|(&a, &b)| (f64::from(a) - mean_a) * (f64::from(b) - mean_b))
+                .sum::<f64>();
             row[channel] = pairs / (sd_a * sd_b * (height * width) as f64);
         }
     }
@@ -180,7 +184,7 @@ fn coordinates(maps: &Array4<f32>) -> Result<Vec<Vec<f32>>> {
     let flat = (flat - &mean).mapv(f64::from);
     let gram = dina_stats::linalg::matmul(flat.view(), flat.t())?;
     let found = symmetric_eigen(gram.view())?;
-    let mut coordinates: Coordinates = found.vectors.mapv(|v| v as f32);
+    let mut coordinates = found.vectors.mapv(|v| v as f32);
     for (mut column, value) in coordinates.columns_mut().into_iter().zip(&found.values) {
         column *= value.max(0.).sqrt() as f32;
     }
