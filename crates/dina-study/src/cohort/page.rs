@@ -105,10 +105,6 @@ fn number(text: impl Into<String>) -> Cell {
     Cell::Number(text.into())
 }
 
-fn head(first: &str, numbers: &[&str]) -> Vec<Cell> {
-    std::iter::once(words(first)).chain(numbers.iter().map(|name| number(*name))).collect()
-}
-
 fn of_signs(signs: Option<&SignTest>) -> String {
     signs.map_or("–".into(), |s| format!("{} of {}, p = {}", s.positive, s.estimates.len(), p_value(s.p)))
 }
