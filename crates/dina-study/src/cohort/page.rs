@@ -174,7 +174,7 @@ fn forest(cohort: &Cohort, index: usize, claim: &CohortClaim) -> Chart {
     let mean = claim.mean.iter().map(|m| item("mean", m.estimate, [m.low, m.high], true));
     let left_out = claim.effects.iter().filter(|effect| effect.is_none()).count();
     let chart = Intervals {
-        of: "mouse, by number in the table of signs".into(),
+        of: if named(cohort) { "mouse" } else { "mouse, by number in the table of signs" }.into(),
         value: "effect".into(),
         items: of_mice.chain(mean).collect(),
         names: ["mean over mice".into(), "mouse".into()],
@@ -193,10 +193,14 @@ fn forest(cohort: &Cohort, index: usize, claim: &CohortClaim) -> Chart {
     intervals(Caption::new(format!("cohort-{}", claim.experiment.id), title, format!("{text}.")), &chart)
 }
 
-/// Short, for axes.
+/// Whether the names of the mice have room on an axis.
+fn named(cohort: &Cohort) -> bool {
+    cohort.mice.len() <= 8 && cohort.mice.iter().all(|mouse| mouse.mouse.chars().count() <= 7)
+}
+
+/// Name or number.
 fn label(cohort: &Cohort, place: usize) -> String {
-    let name = &cohort.mice[place].mouse;
-    if name.chars().count() <= 7 && cohort.mice.len() <= 8 { name.clone() } else { (place + 1).to_string() }
+    if named(cohort) { cohort.mice[place].mouse.clone() } else { (place + 1).to_string() }
 }
 
 fn signs(cohort: &Cohort) -> Section {
@@ -208,9 +212,9 @@ fn signs(cohort: &Cohort) -> Section {
     let sign = |value: Option<f64>| {
         number(match value {
             None => "–".to_owned(),
-            Some(v) if v > 0. => format!("+ ({})", signed(v)),
-            Some(v) if v < 0. => format!("− ({})", signed(v)),
-            Some(_) => "0".to_owned(),
+            // Three decimals would hide the sign.
+            Some(v) if v != 0. && v.abs() < 5e-4 => if v > 0. { "+0" } else { "−0" }.to_owned(),
+            Some(v) => signed(v),
         })
     };
     let claim = |claim: &CohortClaim| {
@@ -329,7 +333,7 @@ fn table(shared: &Shared) -> Table {
             words(name(row.quantity)),
             words(measure),
             number(chance),
-            number(mice.join(" ")),
+            number(mice.join(", ")),
             number(signed(row.mean.estimate)),
             number(interval(row.mean.low, row.mean.high)),
             number(interval(row.low, row.high)),

@@ -17,6 +17,9 @@ use crate::{Measure, Result};
 /// and must not outweigh all others.
 const LEAST_ERROR: f64 = 1e-3;
 
+/// A mean over images this close to 0 is 0.
+const ROUNDING: f64 = 1e-12;
+
 /// What is summed up over mice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -109,7 +112,9 @@ fn row(
     seed: Seed,
 ) -> Result<OverMice> {
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
-    let mice: Vec<f64> = values.iter().map(|values| mean(values)).collect();
+    // What is at chance but for rounding has no sign.
+    let rounded = |value: f64| if value.abs() < ROUNDING { 0. } else { value };
+    let mice: Vec<f64> = values.iter().map(|values| rounded(mean(values))).collect();
     let variances: Vec<f64> = values
         .iter()
         .zip(&mice)
