@@ -6,13 +6,15 @@ use std::process::ExitCode;
 use clap::Parser;
 use dina_examples::{DeviceKind, JobsFlags, Terminal, device, exit, out};
 use dina_study::claims::{Cohort, Mouse, Settings, cohort, standard};
+use dina_study::cohort::{Shared, page, shared};
 use dina_study::jobs::{Shard, Store};
 use dina_study::{JobConfig, Profile, Result, Source};
 
 /// Puts the claims to the test in every mouse of a cohort, and sums up with mice as the sample: random-effects mean
-/// with its interval, signs, and a verdict.
+/// with its interval, signs, and a verdict. Then fits one image tower for all mice, leaves each out in turn, and compares
+/// which channels align in which mouse.
 ///
-/// Without recordings the mice are simulated. Writes cohort.json into the output folder, and every mouse into cells/ as
+/// Without recordings the mice are simulated. Writes cohort.json, cohort.html and figures/ into the output folder, and every mouse into cells/ as
 /// soon as it is done; see `calibration` for engines and shards.
 #[derive(Parser)]
 #[command(version)]
@@ -66,10 +68,24 @@ fn run(flags: &Flags) -> Result<()> {
     let how = (&engine, Some(&store), flags.jobs.shard);
     let settings = Settings::new(flags.profile);
     let device = device(flags.device)?;
-    let found = cohort(&mice(flags), &standard(), settings, how, &device, &progress)?;
+    let mice = mice(flags);
+    let mut found = cohort(&mice, &standard(), settings, how, &device, &progress)?;
+    // One mouse has nobody to share a tower with.
+    if mice.len() > 1 {
+        found.shared = shared(&mice, settings, how, &device, &progress)?;
+    }
     if flags.jobs.shard == Shard::WHOLE {
         print(&found);
+        found.shared.iter().for_each(print_shared);
         found.write(&flags.out.join("cohort.json"))?;
+        let simulated = flags.images.is_none();
+        let subject = if simulated {
+            format!("{} simulated mice, population `{}`, seed {}", mice.len(), flags.population, flags.seed)
+        } else {
+            let names: Vec<&str> = mice.iter().map(|mouse| mouse.name.as_str()).collect();
+            format!("Recordings of {}", names.join(", "))
+        };
+        page(&found, &subject, simulated).write(&flags.out, "cohort")?;
     }
     Ok(())
 }
@@ -125,4 +141,42 @@ fn print(found: &Cohort) {
             mice.join(" ")
         );
     }
+}
+
+fn print_shared(found: &Shared) {
+    println!(
+        "\none image tower for all mice: {} test images in {} fold(s), chance top-1 {:.4}, two-way 0.5",
+        found.images, found.image_folds, found.chance_top1
+    );
+    println!(
+        "{:18} {:8} {:>7} {:>17} {:>17} {:>7} {:>6}  by mouse",
+        "channels chosen by", "measure", "mean", "interval", "hierarchical", "p", "signs"
+    );
+    for row in &found.identification {
+        let mice: Vec<String> = row.mice.iter().map(|value| format!("{value:.3}")).collect();
+        let signs = row.signs.as_ref();
+        println!(
+            "{:18} {:8} {:>7.3} {:>17} {:>17} {:>7.4} {:>6}  {}",
+            row.quantity.to_string(),
+            format!("{:?}", row.measure),
+            row.mean.estimate,
+            format!("[{:.3}, {:.3}]", row.mean.low, row.mean.high),
+            format!("[{:.3}, {:.3}]", row.low, row.high),
+            row.p_adjusted,
+            signs.map_or("-".to_owned(), |s| format!("{}/{}", s.positive, s.estimates.len())),
+            mice.join(" ")
+        );
+    }
+    let agreement = &found.agreement;
+    let of = |name: &str, found: &dina_study::cohort::PairAgreement| {
+        let agree = found.pairs.iter().filter(|pair| pair.p_adjusted <= 0.05).count();
+        let (mean, low, high, pairs) = (found.mean, found.low, found.high, found.pairs.len());
+        println!("{name}: {mean:.3} [{low:.3}, {high:.3}], {agree} of {pairs} pairs significant");
+    };
+    if let Some(found) = &agreement.alignability {
+        of("alignability over channels, correlation of two mice", found);
+    }
+    of("neural maps of two mice, debiased CKA", &agreement.neural);
+    of("image maps of their own towers, debiased CKA", &agreement.image);
+    println!("image maps with those of random channels: {:.3}", agreement.image_random);
 }

@@ -499,4 +499,10 @@ fn a_cohort_does_not_depend_on_threads() {
     // Two mice are two values: no verdict, but a mean with its interval.
     let claim = &found["claims"][0];
     assert!(claim["mean"]["low"].as_f64() <= claim["mean"]["estimate"].as_f64(), "{claim}");
+    // Four towers above chance and three differences, in two measures.
+    assert_eq!(found["shared"]["identification"].as_array().unwrap().len(), 14);
+    assert_eq!(found["shared"]["clean"].as_bool(), Some(true));
+    let page = std::fs::read_to_string(folder.path().join("1/cohort.html")).unwrap();
+    assert!(page.contains("channels of the other mice") && !page.contains("<script"));
+    assert!(folder.path().join("1/figures/cohort-neural.csv").exists());
 }

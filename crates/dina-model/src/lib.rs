@@ -21,7 +21,7 @@ pub use backbone::{
 pub use dina_ops as ops;
 pub use image::{GaborConfig, ImageTower, ImageTowerConfig, LEVEL};
 pub use neural::{Dense, Factorised, Mlp, NeuralTowerConfig, ReadInKind};
-pub use warm_start::{WarmStart, WarmStartData};
+pub use warm_start::{FeatureCovariance, WarmStart, WarmStartData};
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use dina_core::{ContentHash, Seed};
 use dina_data::{
-    DUPLICATE_CORRELATION, FittedPreprocessing, Folds, LeakageReport, PixelStatistics, Share, Split,
-    SplitConfig, Views, WindowConfig, WindowEstimate, near_duplicates,
+    DUPLICATE_CORRELATION, FittedPreprocessing, Folds, Images, LeakageReport, PixelStatistics, Share, Split,
+    SplitConfig, Views, Window, WindowConfig, WindowEstimate, near_duplicates,
 };
 use ndarray::{Array2, Array3, Axis};
 use rand::seq::SliceRandom;
@@ -56,12 +56,7 @@ pub fn prepare(dataset: &Dataset, config: &JobConfig, progress: &dyn Progress) -
     let seed = Seed::new(config.seed);
     let groups = near_duplicates(&dataset.images, DUPLICATE_CORRELATION)?;
     let images = dataset.recording.summary().stimuli;
-    let split = SplitConfig {
-        test: Share::Fraction(0.25),
-        validation: if config.is_small(images) { Share::Images(0) } else { Share::Fraction(0.12) },
-        repeats: 2,
-        seed: seed.child("split"),
-    };
+    let split = split_config(config, images);
     let splits = match config.folds_for(images) {
         1 => vec![Split::draw(&dataset.recording, &groups, &split)?],
         folds => Folds::draw(&dataset.recording, &groups, folds, &split)?.splits().to_vec(),
@@ -80,8 +75,18 @@ pub fn prepare(dataset: &Dataset, config: &JobConfig, progress: &dyn Progress) -
     folds
 }
 
+/// How the images of a job are divided, of which this many are usable.
+pub(crate) fn split_config(config: &JobConfig, images: usize) -> SplitConfig {
+    SplitConfig {
+        test: Share::Fraction(0.25),
+        validation: if config.is_small(images) { Share::Images(0) } else { Share::Fraction(0.12) },
+        repeats: 2,
+        seed: Seed::new(config.seed).child("split"),
+    }
+}
+
 impl Fold {
-    fn fit(
+    pub(crate) fn fit(
         dataset: &Dataset,
         split: Split,
         groups: &[usize],
@@ -95,8 +100,7 @@ impl Fold {
         let responses = fitted.apply(recording)?;
         let look = WindowConfig { seed: seed.child("window"), ..WindowConfig::default() };
         let window = WindowEstimate::fit(&views.train, images, &responses, &look)?;
-        let [_, _, height, width] = window.window.degrees();
-        let degrees_per_pixel = (height * width / PIXELS).sqrt().max(FINEST).max(images.degrees_per_pixel);
+        let degrees_per_pixel = resolution(&window.window, images);
         let standardised = |degrees: f32| -> Result<Array3<f32>> {
             let mut pixels = images.crop_resize(&window.window, degrees)?;
             PixelStatistics::fit(&views.train, &pixels)?.apply(&mut pixels)?;
@@ -115,6 +119,15 @@ impl Fold {
             window,
             split,
         })
+    }
+
+    /// The same fold looking at another part of the image; the images at the resolution of the files stay where they were.
+    pub(crate) fn within(&self, dataset: &Dataset, window: Window) -> Result<Self> {
+        let degrees_per_pixel = resolution(&window, &dataset.images);
+        let mut pixels = dataset.images.crop_resize(&window, degrees_per_pixel)?;
+        PixelStatistics::fit(&self.views(dataset)?.train, &pixels)?.apply(&mut pixels)?;
+        let window = WindowEstimate { window, ..self.window.clone() };
+        Ok(Self { window, degrees_per_pixel, ..self.with_images(pixels) })
     }
 
     /// The three sides.
@@ -165,6 +178,12 @@ impl Fold {
     pub fn select(&self, ids: &[u32]) -> Array3<f32> {
         self.images.select(Axis(0), &as_indices(ids))
     }
+}
+
+/// Degrees per pixel of the image tower in a window.
+fn resolution(window: &Window, images: &Images) -> f32 {
+    let [_, _, height, width] = window.degrees();
+    (height * width / PIXELS).sqrt().max(FINEST).max(images.degrees_per_pixel)
 }
 
 /// Deals images into parts of about equal size, group by group in a random order.

@@ -14,6 +14,7 @@
 //!   to with them; `objectives.json` is an [`ObjectiveReport`].
 //! - [`decode`], [`identification`], [`compare`]: DINA and the baselines on the same queries.
 //! - [`claims`]: registered experiments, with the measured error rates of their instruments.
+//! - [`cohort`]: one image tower for several mice, leave-one-mouse-out, agreement of channels.
 //! - [`jobs`]: independent pieces of work, on this machine or on a cluster.
 //! - [`Interpretation`]: what trained towers share, where, and which neurons carry it; `interpretation.json`.
 //! - [`JobSize`]: how much memory a job takes, before it begins.
@@ -22,6 +23,7 @@
 #[cfg(feature = "tensorboard")]
 mod board;
 pub mod claims;
+pub mod cohort;
 mod comparison;
 mod config;
 mod dataset;

@@ -421,12 +421,15 @@ impl Common {
         Ok(Self { data, images: image_tensor, responses, trials: samples.trials, weights: None })
     }
 
+    /// What a start in closed form is fitted to.
+    pub(crate) fn start_data(&self) -> WarmStartData<'_> {
+        WarmStartData { images: &self.images, responses: &self.responses, trials: &self.trials }
+    }
+
     /// The start in closed form, where the read-in has one.
     pub(crate) fn weights(&mut self, config: &ModelConfig, device: &Device) -> Result<Option<&WarmStart>> {
         if self.weights.is_none() {
-            let data =
-                WarmStartData { images: &self.images, responses: &self.responses, trials: &self.trials };
-            self.weights = Some(Towers::start(config, data, device)?);
+            self.weights = Some(Towers::start(config, self.start_data(), device)?);
         }
         Ok(self.weights.as_ref().and_then(Option::as_ref))
     }

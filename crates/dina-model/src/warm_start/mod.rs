@@ -4,8 +4,8 @@
 //! thousand trials. Regression finds most of it in seconds. On the training view:
 //!
 //! 1. Mixing: the `channels` leading directions of the cross-covariance between the tower's normalised
-//!    simple and complex channels and the responses, over neurons and positions; each channel is centred and
-//!    scaled to unit variance.
+//!    simple and complex channels and the responses, over neurons and positions ([`FeatureCovariance`]); each channel
+//!    is centred and scaled to unit variance. Several populations that saw the same images can choose them together.
 //! 2. Encoding: kernel ridge from the resulting maps to every neuron, under a prior that its receptive field is local;
 //!    one penalty for all, chosen by the exact leave-one-image-out error.
 //! 3. Read-in: a neuron votes for the maps that predict it, `S^-1 W` with the encoding weights `W` and the shrunk
@@ -13,13 +13,16 @@
 //!    the factorised tower by one singular value decomposition per neuron.
 
 mod encoding;
+mod features;
 mod linear;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use dina_core::{Error, Result, Tower};
 use rayon::prelude::*;
 
 use self::encoding::{Encoding, Maps};
+pub use self::features::FeatureCovariance;
+use self::features::{Mixed, Scaled};
 use self::linear::{Cholesky, dot, eigen};
 
 use crate::{Factorised, ImageTower};
@@ -69,20 +72,45 @@ impl WarmStart {
     /// # Errors
     /// When shapes disagree, there are fewer than three images, or a decomposition does not converge.
     pub fn fit(image: &ImageTower, rank: usize, data: WarmStartData<'_>) -> Result<Self> {
-        let count = data.images.dim(0)?;
-        if data.trials.len() != count || count < 3 {
-            return Err(Error::shape("trials of the training images", [count.max(3)], [data.trials.len()]));
-        }
-        let responses = data.responses.to_device(&Device::Cpu)?;
-        let means = mean_responses(&responses, data.trials)?;
-        let Mixed { mixing, center, maps } = mix(image, data.images, &means)?;
+        let (responses, means) = data.means()?;
+        let scaled = Scaled::new(image, data.images)?;
+        let own = scaled.covariance(&means)?;
+        Self::read_in(image, rank, (&responses, &means, data.trials), &scaled, &own)
+    }
+
+    /// The same with channels that were chosen elsewhere: those of a tower shared by several populations, in which this
+    /// one only gets a read-in.
+    ///
+    /// Given the same images, mixing and centre are the same for every population.
+    ///
+    /// # Errors
+    /// As [`WarmStart::fit`], and when `chosen_by` is of another tower.
+    pub fn fit_shared(
+        image: &ImageTower,
+        rank: usize,
+        data: WarmStartData<'_>,
+        chosen_by: &FeatureCovariance,
+    ) -> Result<Self> {
+        let (responses, means) = data.means()?;
+        let scaled = Scaled::new(image, data.images)?;
+        Self::read_in(image, rank, (&responses, &means, data.trials), &scaled, chosen_by)
+    }
+
+    fn read_in(
+        image: &ImageTower,
+        rank: usize,
+        (responses, means, trials): (&Tensor, &Tensor, &[Vec<usize>]),
+        scaled: &Scaled,
+        chosen_by: &FeatureCovariance,
+    ) -> Result<Self> {
+        let Mixed { mixing, center, maps } = scaled.mixed(chosen_by, image.mixing().dim(0)?)?;
         let flat = maps.flatten_from(1)?;
         let level = image.levels().remove(0);
         let layout =
             Maps { values: &flat, channels: level.channels, height: level.height, width: level.width };
-        let encoding = Encoding::fit(&layout, &means)?;
-        let votes = votes(&encoding, &responses, data.trials)?;
-        let (features, masks) = factors(rank, &votes, &maps, &responses)?;
+        let encoding = Encoding::fit(&layout, means)?;
+        let votes = votes(&encoding, responses, trials)?;
+        let (features, masks) = factors(rank, &votes, &maps, responses)?;
         let center = center.reshape((1, level.channels, level.height, level.width))?;
         let penalty = f64::from(encoding.penalty);
         Ok(Self { penalty, explained: encoding.explained, mixing, center, features, masks })
@@ -123,6 +151,19 @@ impl WarmStart {
     }
 }
 
+impl WarmStartData<'_> {
+    /// Responses on the CPU, and the centred mean response to every image.
+    fn means(&self) -> Result<(Tensor, Tensor)> {
+        let count = self.images.dim(0)?;
+        if self.trials.len() != count || count < 3 {
+            return Err(Error::shape("trials of the training images", [count.max(3)], [self.trials.len()]));
+        }
+        let responses = self.responses.to_device(&Device::Cpu)?;
+        let means = mean_responses(&responses, self.trials)?;
+        Ok((responses, means))
+    }
+}
+
 /// Mean response to every image, centred over images: `[images, neurons]`.
 fn mean_responses(responses: &Tensor, trials: &[Vec<usize>]) -> Result<Tensor> {
     let (rows, _) = responses.dims2()?;
@@ -139,72 +180,9 @@ fn mean_responses(responses: &Tensor, trials: &[Vec<usize>]) -> Result<Tensor> {
     Ok(means.broadcast_sub(&means.mean_keepdim(0)?)?)
 }
 
-/// The mixing matrix, and what it makes of the training images.
-struct Mixed {
-    /// `[channels, features]`.
-    mixing: Tensor,
-    /// Mean maps, `[channels, positions]`.
-    center: Tensor,
-    /// Centred maps, `[images, channels, positions]`.
-    maps: Tensor,
-}
-
-/// Chooses mixing and centre.
-fn mix(image: &ImageTower, images: &Tensor, means: &Tensor) -> Result<Mixed> {
-    let x = features(image, images)?;
-    let (count, channels, positions) = x.dims3()?;
-    let center = x.mean_keepdim(0)?;
-    let x = x.broadcast_sub(&center)?;
-    let scale = (x.sqr()?.mean((0, 2))? + 1e-12)?.sqrt()?.recip()?; // [features]
-    let x = x.broadcast_mul(&scale.reshape((1, channels, 1))?)?;
-    let flat = x.reshape((count, channels * positions))?;
-    let mut gram = Tensor::zeros((channels, channels), DType::F32, &Device::Cpu)?;
-    let neurons = means.dim(1)?;
-    for first in (0..neurons).step_by(512) {
-        let block = means.narrow(1, first, 512.min(neurons - first))?;
-        let covariance = block.t()?.matmul(&flat)?.reshape((block.dim(1)?, channels, positions))?;
-        let wide = covariance.transpose(0, 1)?.contiguous()?.flatten_from(1)?;
-        gram = (gram + wide.matmul(&wide.t()?)?)?;
-    }
-    let directions = leading_directions(&gram, image.mixing().dim(0)?)?; // [outputs, features]
-    let maps = directions.broadcast_matmul(&x)?;
-    let spread = (maps.sqr()?.mean((0, 2))? + 1e-12)?.sqrt()?.recip()?; // [outputs]
-    let outputs = spread.dim(0)?;
-    let maps = maps.broadcast_mul(&spread.reshape((1, outputs, 1))?)?;
-    let mixing = directions.broadcast_mul(&spread.unsqueeze(1)?)?.broadcast_mul(&scale.unsqueeze(0)?)?;
-    let center = mixing.matmul(&center.squeeze(0)?)?;
-    Ok(Mixed { mixing, center, maps })
-}
-
-/// The tower's normalised channels `[images, features, positions]`, a few images at a time.
-fn features(image: &ImageTower, images: &Tensor) -> Result<Tensor> {
-    let count = images.dim(0)?;
-    let parts = (0..count)
-        .step_by(128)
-        .map(|first| {
-            let part = images.narrow(0, first, 128.min(count - first))?;
-            Ok(image.features(&part)?.flatten_from(2)?.detach().to_device(&Device::Cpu)?)
-        })
-        .collect::<Result<Vec<_>>>()?;
-    Ok(Tensor::cat(&parts, 0)?)
-}
-
 fn matrix(tensor: &Tensor) -> Result<(Vec<f32>, usize, usize)> {
     let (rows, columns) = tensor.dims2()?;
     Ok((tensor.flatten_all()?.to_vec1()?, rows, columns))
-}
-
-fn leading_directions(gram: &Tensor, wanted: usize) -> Result<Tensor> {
-    let (values, rows, _) = matrix(gram)?;
-    let (vectors, _) = eigen(&values, rows)?;
-    // Eigenvalues ascend. More channels than features repeat the weakest directions with a sign.
-    let direction = |index: usize| (rows - 1 - index % rows, if index < rows { 1. } else { -1. });
-    let chosen: Vec<f32> = (0..wanted)
-        .map(direction)
-        .flat_map(|(column, sign)| (0..rows).map(move |row| (row, column, sign)))
-        .map(|(row, column, sign)| vectors[(row, column)] * sign)
-        .collect();
-    Ok(Tensor::from_vec(chosen, (wanted, rows), &Device::Cpu)?)
 }
 
 /// `S^-1 W`, `[neurons, channels x positions]`.
@@ -285,6 +263,7 @@ fn split(vote: &[f32], channels: usize, positions: usize, rank: usize) -> Result
 
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
     use dina_core::{Mode, Seed};
 
     use super::*;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::study::study_alone;
 use super::{Claim, Experiment, Finding, Settings, Verdict, experiments, registration};
+use crate::cohort::Shared;
 use crate::jobs::{Engine, Shard, Store, Work};
 use crate::results::write_json;
 use crate::{Error, JobConfig, Progress, Result};
@@ -65,6 +66,9 @@ pub struct Cohort {
     pub mice: Vec<MouseStudy>,
     /// One entry an experiment.
     pub claims: Vec<CohortClaim>,
+    /// One image tower for all mice ([`shared`](crate::cohort::shared)); `None` where it was not fitted.
+    #[serde(default)]
+    pub shared: Option<Shared>,
 }
 
 impl Cohort {
@@ -144,10 +148,10 @@ pub fn cohort(
         .collect();
     let mice = engine.run(&work, store, progress)?;
     let claims = sum_up(experiments, &mice)?;
-    Ok(Cohort { registration: registered, mice, claims })
+    Ok(Cohort { registration: registered, mice, claims, shared: None })
 }
 
-fn check(mice: &[Mouse]) -> Result<()> {
+pub(crate) fn check(mice: &[Mouse]) -> Result<()> {
     let mut names: Vec<&str> = mice.iter().map(|mouse| mouse.name.as_str()).collect();
     names.sort_unstable();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {

@@ -9,7 +9,8 @@
 //! - [`Calibration`]: how often the same study says so on simulated populations where it is true, and where it is
 //!   false; [`judge`] puts it beside the findings.
 //! - [`basis()`]: what decoding rests on, described beside the claims.
-//! - [`cohort`]: the same study of several mice, summed up with mice as the sample.
+//! - [`cohort`]: the same study of several mice, summed up with mice as the sample; one image tower for all of them is in
+//!   [`crate::cohort`].
 
 mod accuracy;
 mod bands;
@@ -36,6 +37,7 @@ pub use basis::{Basis, Condition, Origin, Partition, Reading, SetShare, basis};
 pub use calibration::{Calibration, Cell, CellFinding, Rate, Rates, Scope, calibrate};
 pub use case::{Aligned, Case, Pairing, Settings, Sight};
 pub use category::CategoryBeyondLowLevel;
+pub(crate) use cohort::check as check_mice;
 pub use cohort::{Cohort, CohortClaim, Mouse, MouseStudy, cohort};
 pub use decision::{Verdict, decide};
 pub use experiment::{Experiment, registration};
