@@ -155,6 +155,7 @@ fn results(common: f32) -> Vec<work::MouseResult> {
     };
     (0..3)
         .map(|mouse| work::MouseResult {
+            mouse: format!("{mouse}"),
             images: (0..images).collect(),
             chance_top1: 1. / images as f64,
             scores: Vec::new(),

@@ -30,6 +30,8 @@ pub(super) struct Scores {
 /// What the towers of one mouse came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct MouseResult {
+    /// Its name.
+    pub mouse: String,
     /// Test images of all folds, ascending.
     pub images: Vec<usize>,
     pub chance_top1: f64,
@@ -104,6 +106,7 @@ impl Work for MouseWork<'_> {
     fn run(&self) -> Result<MouseResult> {
         let Animal { dataset, folds, .. } = self.animal();
         let mut found = MouseResult {
+            mouse: self.animal().name.clone(),
             images: Vec::new(),
             chance_top1: 0.,
             scores: Vec::new(),
