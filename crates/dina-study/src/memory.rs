@@ -128,10 +128,10 @@ mod tests {
     fn the_estimate_holds_what_was_measured_and_grows_with_every_size() {
         let quick = JobSize::of_config(&JobConfig::simulated(Profile::Quick, 1)).unwrap();
         assert_eq!((quick.neurons, quick.images, quick.presentations), (400, 1600, 3360));
-        // Measured: 0.84 GiB, and 2.2 GiB with the claims.
+        // Measured: 0.84 GiB, and 2.7 GiB with the claims.
         let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
         assert!((0.84..1.5).contains(&gib(quick.memory())), "{}", gib(quick.memory()));
-        assert!((2.2..3.5).contains(&gib(quick.memory_of_claims(2))), "{}", gib(quick.memory_of_claims(2)));
+        assert!((2.7..3.5).contains(&gib(quick.memory_of_claims(2))), "{}", gib(quick.memory_of_claims(2)));
         let smoke = JobSize::of_config(&JobConfig::simulated(Profile::Smoke, 1)).unwrap();
         assert!((1.37..2.).contains(&gib(smoke.memory_of_claims(2))), "{}", gib(smoke.memory_of_claims(2)));
         let most = JobSize { neurons: usize::MAX, ..quick };
