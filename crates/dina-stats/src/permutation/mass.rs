@@ -7,6 +7,9 @@
 //! is increasing and equal for all channels, so that p-values of r are those of t. A block of
 //! permutations is then one product, channels x items by items x permutations.
 //!
+//! All permutations are looked at, whatever [`Permutation::stop_after`] says: an early stop is for statistics that are slow
+//! ([`Permutation::max_t_over`]).
+//!
 //! Memory beyond the data: one scaled copy of them, and half a megabyte a thread.
 
 use std::fmt;
