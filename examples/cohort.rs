@@ -144,18 +144,26 @@ fn print(found: &Cohort) {
 }
 
 fn print_shared(found: &Shared) {
-    println!(
+    out!(
         "\none image tower for all mice: {} test images in {} fold(s), chance top-1 {:.4}, two-way 0.5",
-        found.images, found.image_folds, found.chance_top1
+        found.images,
+        found.image_folds,
+        found.chance_top1
     );
-    println!(
+    out!(
         "{:18} {:8} {:>7} {:>17} {:>17} {:>7} {:>6}  by mouse",
-        "channels chosen by", "measure", "mean", "interval", "hierarchical", "p", "signs"
+        "channels chosen by",
+        "measure",
+        "mean",
+        "interval",
+        "hierarchical",
+        "p",
+        "signs"
     );
     for row in &found.identification {
         let mice: Vec<String> = row.mice.iter().map(|value| format!("{value:.3}")).collect();
         let signs = row.signs.as_ref();
-        println!(
+        out!(
             "{:18} {:8} {:>7.3} {:>17} {:>17} {:>7.4} {:>6}  {}",
             row.quantity.to_string(),
             format!("{:?}", row.measure),
@@ -171,12 +179,12 @@ fn print_shared(found: &Shared) {
     let of = |name: &str, found: &dina_study::cohort::PairAgreement| {
         let agree = found.pairs.iter().filter(|pair| pair.p_adjusted <= 0.05).count();
         let (mean, low, high, pairs) = (found.mean, found.low, found.high, found.pairs.len());
-        println!("{name}: {mean:.3} [{low:.3}, {high:.3}], {agree} of {pairs} pairs significant");
+        out!("{name}: {mean:.3} [{low:.3}, {high:.3}], {agree} of {pairs} pairs significant");
     };
     if let Some(found) = &agreement.alignability {
         of("alignability over channels, correlation of two mice", found);
     }
     of("neural maps of two mice, debiased CKA", &agreement.neural);
     of("image maps of their own towers, debiased CKA", &agreement.image);
-    println!("image maps with those of random channels: {:.3}", agreement.image_random);
+    out!("image maps with those of random channels: {:.3}", agreement.image_random);
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use dina_core::Seed;
 use dina_data::simulate::Population;
-use dina_examples::{DataFlags, DeviceKind, Terminal, device, exit, set_threads};
+use dina_examples::{DataFlags, DeviceKind, Terminal, device, exit, out, set_threads};
 use dina_study::claims::{Bands, Claim, DistributedRegions, SparseNeurons};
 use dina_study::{
     Job, ObjectiveKind, ObjectiveReport, ObjectiveStudy, Profile, Result, Source, claims_by_objective,
@@ -68,7 +68,7 @@ fn run(flags: &Flags) -> Result<()> {
         study.objectives.clone_from(&flags.objectives);
     } else if prepared.dataset.categories.is_none() {
         study.objectives.retain(|objective| !objective.needs_labels());
-        println!("no categories are known: objectives that are trained on them are left out");
+        out!("no categories are known: objectives that are trained on them are left out");
     }
     study.seeds = flags.seeds.map_or(study.seeds, usize::from);
     study.steps = flags.steps.map_or(study.steps, usize::from);
@@ -87,7 +87,7 @@ fn run(flags: &Flags) -> Result<()> {
     let report = ObjectiveReport::new(dataset.recording.origin(), simulated, comparison, findings);
     report.write(&job.out)?;
     for run in &report.comparison.runs {
-        println!(
+        out!(
             "{:14} {:11} seed {}: two-way {:.3} [{:.3}, {:.3}], top-1 {:.3} (chance {:.4}), {} of {} channels aligned",
             run.objective.to_string(),
             run.start.to_string(),
@@ -102,8 +102,8 @@ fn run(flags: &Flags) -> Result<()> {
         );
     }
     for sentence in report.sentences() {
-        println!("{sentence}");
+        out!("{sentence}");
     }
-    println!("page: {}", job.out.join("objectives.html").display());
+    out!("page: {}", job.out.join("objectives.html").display());
     Ok(())
 }

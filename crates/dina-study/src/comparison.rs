@@ -23,6 +23,14 @@ pub enum Measure {
 }
 
 impl Measure {
+    /// The name in tables and captions.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Top1 => "top-1",
+            Self::TwoWay => "two-way",
+        }
+    }
+
     fn of(self, rank: f64, pool: usize) -> f64 {
         match self {
             Self::Top1 => f64::from(u8::from(rank <= 1.)),

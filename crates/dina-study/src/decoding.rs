@@ -6,7 +6,7 @@ use dina_decode::{
     ValidationSet, correlate, nearest_neighbour,
 };
 use dina_stats::bootstrap::Bootstrap;
-use ndarray::{Array2, Array3, Axis};
+use ndarray::{Array2, Array3, ArrayView2, Axis};
 
 use crate::fold::as_indices;
 use crate::training::Reference;
@@ -222,7 +222,7 @@ impl References {
 }
 
 /// All trials of a view, and their means.
-struct Side {
+pub(crate) struct Side {
     responses: Array2<f32>,
     shown: Vec<usize>,
     means: Array2<f32>,
@@ -230,7 +230,7 @@ struct Side {
 }
 
 impl Side {
-    fn new<R: dina_data::Role>(view: &View<'_, R>, responses: &Array2<f32>) -> Result<Self> {
+    pub(crate) fn new<R: dina_data::Role>(view: &View<'_, R>, responses: &Array2<f32>) -> Result<Self> {
         let mut rows = Vec::new();
         let mut shown = Vec::new();
         for (image, trials) in view.trials().iter().enumerate() {
@@ -243,6 +243,14 @@ impl Side {
             means: view.repeat_means(responses)?,
             images: as_indices(view.images()),
         })
+    }
+
+    /// One way of taking trials: queries x neurons, and the place of the image of each among those of the view.
+    pub(crate) fn queries(&self, trials: Trials) -> (ArrayView2<'_, f32>, Vec<usize>) {
+        match trials {
+            Trials::Single => (self.responses.view(), self.shown.clone()),
+            Trials::Mean => (self.means.view(), (0..self.means.nrows()).collect()),
+        }
     }
 
     fn identify(

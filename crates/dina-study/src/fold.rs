@@ -203,6 +203,12 @@ fn deal(images: &[u32], groups: &[usize], seed: Seed) -> Vec<usize> {
     images.iter().map(|image| part_of[&group_of(image)]).collect()
 }
 
+/// At most `most` of some items, at equal steps through all of them.
+pub(crate) fn evenly(items: usize, most: usize) -> Vec<usize> {
+    let kept = items.min(most);
+    (0..kept).map(|k| k * items / kept).collect()
+}
+
 /// Ids as indices.
 pub(crate) fn as_indices(ids: &[u32]) -> Vec<usize> {
     ids.iter().map(|&id| id as usize).collect()

@@ -81,10 +81,7 @@ pub(crate) fn draw(chart: &Forest) -> Result<Drawing, String> {
         y: Scale::linear(0., 1.),
     };
     let ticks = plot.x.ticks(5);
-    for tick in &ticks {
-        let x = plot.x(tick.at);
-        drawing.line([x, plot.frame[1], x, plot.bottom()], "d-s-rule d-thin");
-    }
+    plot.x_rules(&mut drawing, &ticks);
     for (_, value) in &chart.marks {
         let x = plot.x(*value);
         drawing.line([x, plot.frame[1], x, plot.bottom()], "d-s-ink d-thin d-dot");

@@ -32,10 +32,7 @@ pub fn panel(claim: &Claim) -> Drawn {
         y: Scale::linear(0., 1.),
     };
     let ticks = plot.x.ticks(5);
-    for tick in &ticks {
-        let x = plot.x(tick.at);
-        drawing.line([x, plot.frame[1], x, plot.bottom()], "d-s-rule d-thin");
-    }
+    plot.x_rules(&mut drawing, &ticks);
     for (at, class) in [(0., "d-s-ink d-hair"), (claim.smallest, "d-s-muted d-mid d-dash")] {
         let x = plot.x(at);
         drawing.line([x, plot.frame[1], x, plot.bottom()], class);

@@ -49,6 +49,14 @@ impl Plot {
         drawing.text((self.frame[0] + self.frame[2] / 2., bottom + 34.), Anchor::Middle, "d-f-ink", name);
     }
 
+    /// Faint lines across the frame at the ticks of the horizontal axis.
+    pub fn x_rules(&self, drawing: &mut Drawing, ticks: &[Tick]) {
+        for tick in ticks {
+            let x = self.x(tick.at);
+            drawing.line([x, self.frame[1], x, self.bottom()], "d-s-rule d-thin");
+        }
+    }
+
     /// The vertical axis with its ticks and name left of the frame, and faint lines across it.
     pub fn y_axis(&self, drawing: &mut Drawing, ticks: &[Tick], name: &str) {
         for tick in ticks {

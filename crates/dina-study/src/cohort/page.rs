@@ -319,10 +319,6 @@ fn tower(shared: &Shared) -> Section {
 
 fn table(shared: &Shared) -> Table {
     let row = |row: &OverMice| {
-        let measure = match row.measure {
-            Measure::Top1 => "top-1",
-            Measure::TwoWay => "two-way",
-        };
         let chance = match (row.quantity, row.measure) {
             (Quantity::Difference(..), _) => "–".to_owned(),
             (_, Measure::Top1) => proportion(shared.chance_top1),
@@ -331,7 +327,7 @@ fn table(shared: &Shared) -> Table {
         let mice: Vec<String> = row.mice.iter().map(|value| signed(*value)).collect();
         vec![
             words(name(row.quantity)),
-            words(measure),
+            words(row.measure.name()),
             number(chance),
             number(mice.join(", ")),
             number(signed(row.mean.estimate)),

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::InterpretationConfig;
 use super::material::{Material, arrays};
 use super::space::Choice;
+use crate::fold::evenly;
 use crate::towers::{image_tensor, response_tensor};
 use crate::training::{Ending, train_anew};
 use crate::{Fold, Result, Towers};
@@ -176,9 +177,7 @@ struct Items {
 impl Explaining<'_> {
     /// Places at equal steps through the test images.
     pub fn rows(&self) -> Vec<usize> {
-        let (of, count) = (self.material.test.images.len(), self.config.items);
-        let count = count.min(of);
-        (0..count).map(|k| k * of / count).collect()
+        evenly(self.material.test.images.len(), self.config.items)
     }
 
     fn items(&self) -> Result<Items> {

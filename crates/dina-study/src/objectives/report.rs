@@ -260,10 +260,7 @@ fn pairs(found: &ObjectiveComparison) -> Table {
             number(mean(&mut pair.seeds.iter().map(|s| s.cka_neural))),
         ]
     });
-    let measure = match found.study.measure {
-        crate::Measure::Top1 => "top-1",
-        crate::Measure::TwoWay => "two-way",
-    };
+    let measure = found.study.measure.name();
     Table {
         title: "One objective against another".into(),
         text: format!(

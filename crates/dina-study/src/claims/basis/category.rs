@@ -2,15 +2,16 @@ use std::collections::BTreeMap;
 
 use dina_core::Seed;
 use dina_data::Categories;
-use dina_decode::identification::{Pool, Trials};
+use dina_decode::identification::Pool;
 use dina_decode::ridge::RidgeDesign;
 use ndarray::{Array2, ArrayView2};
 
-use super::features::{FeatureSet, GABOR};
+use super::features::{FeatureSet, GABOR, as_rows};
 use super::{Case, Reading};
 use crate::claims::category::one_hot;
 use crate::claims::explained::{left_out, predicted};
 use crate::claims::{Pairing, Sight};
+use crate::decoding::Side;
 use crate::fold::as_indices;
 use crate::towers::level_array;
 use crate::{Fold, Result};
@@ -40,8 +41,8 @@ pub(super) fn decoding(case: &Case<'_>, sets: &[Vec<FeatureSet>], seed: Seed) ->
             test: views.test.repeat_means(&fold.responses)?,
         };
         let towers = &aligned.trained[index].members[0];
-        let neural = |rows: &Array2<f32>| flat(&level_array(&towers.neural_maps(rows.view())?)?);
-        let image = |ids: &[u32]| flat(&level_array(&towers.image_maps(fold.select(ids).view())?)?);
+        let neural = |rows: &Array2<f32>| as_rows(&level_array(&towers.neural_maps(rows.view())?)?);
+        let image = |ids: &[u32]| as_rows(&level_array(&towers.image_maps(fold.select(ids).view())?)?);
         let neural = Sides { train: neural(&responses.train)?, test: neural(&responses.test)? };
         let image = Sides { train: image(fold.split.train())?, test: image(fold.split.test())? };
         let low_level = case.low_level(index)?;
@@ -81,15 +82,6 @@ fn dealt(true_of: &[u32], said: &[u32]) -> f64 {
     categories.sort_unstable();
     categories.dedup();
     categories.into_iter().map(|category| count(true_of, category) * count(said, category)).sum()
-}
-
-fn flat(maps: &ndarray::Array4<f32>) -> Result<Array2<f32>> {
-    let count = maps.len_of(ndarray::Axis(0));
-    let width = maps.len() / count.max(1);
-    Ok(maps
-        .to_shape((count, width))
-        .map_err(|_| dina_core::Error::shape("feature maps", [count, width], [0]))?
-        .to_owned())
 }
 
 /// What predictors do not predict.
@@ -143,18 +135,10 @@ pub(super) fn by_category_alone(case: &Case<'_>) -> Result<Vec<Pool>> {
     let mut pools = Vec::new();
     for fold in case.folds {
         let views = fold.views(case.dataset)?;
-        let means = views.test.repeat_means(&fold.responses)?;
-        let (queries, truth) = match case.trials {
-            Trials::Mean => (means.clone(), (0..means.nrows()).collect()),
-            Trials::Single => {
-                let trials = views.test.trials();
-                let rows = trials.concat();
-                let shown = trials.iter().enumerate().flat_map(|(image, rows)| vec![image; rows.len()]);
-                (fold.responses.select(ndarray::Axis(0), &rows), shown.collect::<Vec<_>>())
-            }
-        };
+        let test = Side::new(&views.test, &fold.responses)?;
+        let (queries, truth) = test.queries(case.trials);
         let train = views.train.repeat_means(&fold.responses)?;
-        let Some(scores) = scores(fold, categories, train.view(), queries.view())? else {
+        let Some(scores) = scores(fold, categories, train.view(), queries)? else {
             return Ok(Vec::new());
         };
         let images = as_indices(fold.split.test());

@@ -2,7 +2,7 @@ use dina_core::Seed;
 use ndarray::ArrayView1;
 
 use super::features::{FeatureSet, Origin};
-use super::{Case, Reading, Tally};
+use super::{Case, Reading, Tally, ahead};
 use crate::Result;
 use crate::claims::{Pairing, Sight};
 
@@ -74,12 +74,7 @@ fn two_way(row: ArrayView1<'_, f32>, truth: usize, others: &[usize]) -> Option<f
     if others.len() < FEWEST {
         return None;
     }
-    let own = row[truth];
-    let won = others.iter().map(|&other| {
-        let value = row[other];
-        f64::from(u8::from(own > value)) + 0.5 * f64::from(u8::from(own == value))
-    });
-    Some(won.sum::<f64>() / others.len() as f64)
+    ahead(f64::from(row[truth]), others.iter().map(|&other| f64::from(row[other])))
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@ use dina_core::{ContentHash, Seed};
 use dina_data::stimulus::{TextureConfig, TextureStatistics};
 use dina_decode::ridge::RidgeDesign;
 use dina_model::{Backbone, BackboneConfig, BackboneFile, FeatureOptions, PixelScale};
-use ndarray::{Array2, ArrayView1, ArrayView3, Axis};
+use dina_stats::linalg::matmul;
+use ndarray::{Array2, Array4, ArrayView3, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -46,9 +47,9 @@ pub(super) struct FeatureSet {
     pub origin: Origin,
     /// How many there are.
     pub features: usize,
-    /// Test images x features, standardised on the training images.
-    shown: Array2<f32>,
-    /// The same for regression: where there are more features than training images, in as many coordinates as these span.
+    /// Test images x test images: the cosine of their features, standardised on the training images.
+    likeness: Array2<f32>,
+    /// Training and test images x features, for regression: where there are more features than training images, in as many coordinates as these span.
     pub predictors: Predictors,
 }
 
@@ -64,8 +65,8 @@ impl FeatureSet {
         } else {
             None
         };
-        let shown = predictors.test.clone();
-        Ok(Self { name: name.into(), origin, features, shown, predictors: reduced.unwrap_or(predictors) })
+        let likeness = cosines(&predictors.test)?;
+        Ok(Self { name: name.into(), origin, features, likeness, predictors: reduced.unwrap_or(predictors) })
     }
 
     /// The Gabor pyramid, which is decomposed already.
@@ -74,12 +75,12 @@ impl FeatureSet {
         let coordinates = |rows: &Array2<f32>| low_level.design.coordinates(rows.view());
         let predictors = Predictors { train: coordinates(train)?, test: coordinates(test)? };
         let (name, features) = (GABOR.to_owned(), train.ncols());
-        Ok(Self { name, origin: Origin::Image, features, shown: test.clone(), predictors })
+        Ok(Self { name, origin: Origin::Image, features, likeness: cosines(test)?, predictors })
     }
 
     /// How alike two test images are: the cosine of their features.
     pub fn alike(&self, a: usize, b: usize) -> f64 {
-        cosine(self.shown.row(a), self.shown.row(b))
+        f64::from(self.likeness[[a, b]])
     }
 }
 
@@ -88,10 +89,24 @@ fn changes(rows: &Array2<f32>) -> bool {
     rows.outer_iter().any(|row| row != rows.row(0))
 }
 
-fn cosine(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f64 {
-    let product = f64::from(a.dot(&b));
-    let size = f64::from(a.dot(&a)) * f64::from(b.dot(&b));
-    if size > 0. { product / size.sqrt() } else { 0. }
+/// The cosine of every two rows; 0 with a row of zeros.
+fn cosines(rows: &Array2<f32>) -> Result<Array2<f32>> {
+    let mut unit = rows.clone();
+    for mut row in unit.rows_mut() {
+        let size = row.dot(&row).sqrt();
+        if size > 0. {
+            row /= size;
+        }
+    }
+    Ok(matmul(unit.view(), unit.t())?)
+}
+
+/// Maps as rows, items x channels x positions.
+pub(super) fn as_rows(maps: &Array4<f32>) -> Result<Array2<f32>> {
+    let count = maps.len_of(Axis(0));
+    let width = maps.len() / count.max(1);
+    let rows = maps.to_shape((count, width));
+    Ok(rows.map_err(|_| dina_core::Error::shape("maps as rows", [count, width], maps.shape()))?.to_owned())
 }
 
 /// Every set of features that the images of a fold have, in the window of the fold.
@@ -197,14 +212,7 @@ fn layers(
         let of = |ids: &[u32]| network.features(images.select(Axis(0), &as_indices(ids)).view(), &options);
         for (train, test) in of(fold.split.train())?.into_iter().zip(of(fold.split.test())?) {
             let level = train.level.name.clone();
-            let flat = |values: ndarray::Array4<f32>| {
-                let count = values.len_of(Axis(0));
-                let width = values.len() / count.max(1);
-                values
-                    .into_shape_with_order((count, width))
-                    .map_err(|_| dina_core::Error::shape("features", [count, width], [0]))
-            };
-            let predictors = Predictors { train: flat(train.values)?, test: flat(test.values)? };
+            let predictors = Predictors { train: as_rows(&train.values)?, test: as_rows(&test.values)? };
             let control = if random { ", random weights" } else { "" };
             let name = format!("{} {level}{control}", file.name.network);
             sets.push(FeatureSet::new(name, origin, predictors.standardised())?);

@@ -113,6 +113,14 @@ pub fn basis(case: &Case<'_>, backbones: &[BackboneFile], seed: Seed) -> Result<
     Ok(found)
 }
 
+/// The share of others that a value is larger than, ties half; `None` of none.
+fn ahead(value: f64, others: impl ExactSizeIterator<Item = f64>) -> Option<f64> {
+    let count = others.len();
+    let won =
+        others.map(|other| f64::from(u8::from(value > other)) + 0.5 * f64::from(u8::from(value == other)));
+    (count > 0).then(|| won.sum::<f64>() / count as f64)
+}
+
 /// Says something once.
 fn say(absent: &mut Vec<String>, why: String) {
     if !absent.contains(&why) {

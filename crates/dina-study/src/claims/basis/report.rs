@@ -45,6 +45,28 @@ fn shares(of: &str, found: &[Condition]) -> Forest {
     }
 }
 
+/// A row a reading; `chance` names the mark of a row's own chance, where it differs from row to row.
+fn readings(
+    [of, value, series]: [&str; 3],
+    found: &[Reading],
+    chance: Option<&str>,
+    marks: Vec<(String, f64)>,
+) -> Forest {
+    let row = |reading: &Reading| ForestRow {
+        label: reading.name.clone(),
+        points: vec![point(reading)],
+        mark: chance.map(|_| reading.chance),
+    };
+    Forest {
+        of: of.into(),
+        value: value.into(),
+        series: vec![series.into()],
+        rows: found.iter().map(row).collect(),
+        row_mark: chance.unwrap_or_default().into(),
+        marks,
+    }
+}
+
 fn restricted(found: &[Condition]) -> Described {
     Described {
         name: "basis-restricted".into(),
@@ -58,11 +80,6 @@ fn restricted(found: &[Condition]) -> Described {
 }
 
 fn category(found: &[Reading]) -> Described {
-    let row = |reading: &Reading| ForestRow {
-        label: reading.name.clone(),
-        points: vec![point(reading)],
-        mark: Some(reading.chance),
-    };
     Described {
         name: "basis-category".into(),
         title: "From what the category can be decoded".into(),
@@ -70,14 +87,7 @@ fn category(found: &[Reading]) -> Described {
             "How often ridge regression on indicators of the categories names the category of a test image, from mean responses, from maps, and              from what is left of maps when the Gabor pyramid of the image is partialled out. Chance is that of the same answers dealt anew              among the images. {}.",
             most_images(found)
         ),
-        forest: Forest {
-            of: "source".into(),
-            value: "share decoded".into(),
-            series: vec!["category".into()],
-            rows: found.iter().map(row).collect(),
-            row_mark: "chance".into(),
-            marks: Vec::new(),
-        },
+        forest: readings(["source", "share decoded", "category"], found, Some("chance"), Vec::new()),
     }
 }
 
@@ -96,11 +106,6 @@ fn conditions(found: &[Condition]) -> Described {
 }
 
 fn distractors(found: &[Reading]) -> Described {
-    let row = |reading: &Reading| ForestRow {
-        label: reading.name.clone(),
-        points: vec![point(reading)],
-        mark: None,
-    };
     Described {
         name: "basis-distractors".into(),
         title: "Against which other images".into(),
@@ -110,23 +115,16 @@ fn distractors(found: &[Reading]) -> Described {
              0.5.",
             most_images(found)
         ),
-        forest: Forest {
-            of: "distractors".into(),
-            value: "two-way identification".into(),
-            series: vec!["two-way".into()],
-            rows: found.iter().map(row).collect(),
-            row_mark: String::new(),
-            marks: vec![("chance".into(), 0.5)],
-        },
+        forest: readings(
+            ["distractors", "two-way identification", "two-way"],
+            found,
+            None,
+            vec![("chance".into(), 0.5)],
+        ),
     }
 }
 
 fn wrong(basis: &Basis) -> Described {
-    let row = |reading: &Reading| ForestRow {
-        label: reading.name.clone(),
-        points: vec![point(reading)],
-        mark: Some(reading.chance),
-    };
     Described {
         name: "basis-wrong".into(),
         title: "What the best wrong answer shares with the image shown".into(),
@@ -136,14 +134,7 @@ fn wrong(basis: &Basis) -> Described {
             100. * basis.wrong_share,
             most_images(&basis.wrong)
         ),
-        forest: Forest {
-            of: "shared".into(),
-            value: "share".into(),
-            series: vec!["best wrong answer".into()],
-            rows: basis.wrong.iter().map(row).collect(),
-            row_mark: "chance".into(),
-            marks: Vec::new(),
-        },
+        forest: readings(["shared", "share", "best wrong answer"], &basis.wrong, Some("chance"), Vec::new()),
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Case, Effect, Reading, say};
 use crate::Result;
 use crate::claims::explained::{Halves, Predicted, predicted};
 use crate::claims::low_level::Predictors;
+use crate::fold::evenly;
 
 /// Training images that models of responses are fitted on, at most: the cost grows with their cube.
 const TRAINING: usize = 1000;
@@ -199,12 +200,6 @@ fn fitted(
         Err(dina_decode::Error::Value { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-/// At most `most` of some rows, at equal steps.
-fn evenly(rows: usize, most: usize) -> Vec<usize> {
-    let kept = rows.min(most);
-    (0..kept).map(|k| k * rows / kept).collect()
 }
 
 /// Factors of the sets, whose squares add up to one: equal, and evenly over all shares (Dirichlet of ones).

@@ -1,7 +1,7 @@
 use dina_core::Seed;
 
 use super::features::{FeatureSet, Origin};
-use super::{Case, Reading, Tally};
+use super::{Case, Reading, Tally, ahead};
 use crate::Result;
 use crate::claims::{Pairing, Sight};
 
@@ -21,17 +21,14 @@ pub(super) fn shared(case: &Case<'_>, sets: &[Vec<FeatureSet>], seed: Seed) -> R
             let Some(best) = wrong.max_by(|&a, &b| row[a].total_cmp(&row[b])) else { continue };
             trials += 1.;
             beaten += f64::from(u8::from(row[best] > row[truth]));
-            let rest = || (0..images.len()).filter(|&other| other != truth && other != best);
+            let rest: Vec<usize> =
+                (0..images.len()).filter(|&other| other != truth && other != best).collect();
             if images.len() < 4 {
                 continue;
             }
             for (place, set) in sets.iter().enumerate() {
-                let likeness = set.alike(truth, best);
-                let won = rest().map(|other| {
-                    let of = set.alike(truth, other);
-                    f64::from(u8::from(likeness > of)) + 0.5 * f64::from(u8::from(likeness == of))
-                });
-                let share = won.sum::<f64>() / (images.len() - 2) as f64;
+                let others = rest.iter().map(|&other| set.alike(truth, other));
+                let Some(share) = ahead(set.alike(truth, best), others) else { continue };
                 if features.len() == place {
                     features.push((set.name.clone(), Tally::default()));
                 }
